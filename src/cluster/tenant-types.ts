@@ -1,0 +1,89 @@
+import type { Filter } from "../base/filter.ts";
+import type { TenantId, VectorId } from "../base/ids.ts";
+import type { PayloadIndexType } from "../base/schemas.ts";
+import type { CollectionPatch, CollectionRecord, NewCollection } from "../hub/models.ts";
+import type {
+	ReadOptions,
+	SearchAnswer,
+	SearchRequest,
+	Selector,
+	ShardStats,
+	StoredVector,
+	UpdateRequest,
+	UpsertBatch,
+	WriteResult,
+} from "../storage/shard-types.ts";
+
+/** One collection of one tenant, wherever its shards are. Handed out by `Tenant` only. */
+export interface Collection {
+	readonly record: CollectionRecord;
+	/** Splits by shard; each shard writes its part atomically. @throws QUOTA_EXCEEDED before anything is written. */
+	upsert(batch: UpsertBatch): Promise<WriteResult>;
+	/** @throws VECTOR_NOT_FOUND */
+	update(request: UpdateRequest): Promise<WriteResult>;
+	delete(selector: Selector): Promise<WriteResult>;
+	/** In the order of `ids`; undefined where there is none. */
+	get(ids: readonly VectorId[], options: ReadOptions): Promise<readonly (StoredVector | undefined)[]>;
+	count(filter: Filter | undefined): Promise<number>;
+	/** In id order over all shards. `cursor` is opaque, made by the page before; VALIDATION_FAILED when it is not. */
+	scroll(
+		request: ReadOptions & { filter?: Filter; limit: number; cursor?: string },
+	): Promise<{ vectors: readonly StoredVector[]; cursor: string | null }>;
+	/** One answer a request, each merged over the shards. */
+	search(requests: readonly SearchRequest[]): Promise<readonly SearchAnswer[]>;
+	/** Counts summed over shards, index state the least ready. */
+	stats(): Promise<ShardStats>;
+	createPayloadIndex(field: string, type: PayloadIndexType): Promise<CollectionRecord>;
+	dropPayloadIndex(field: string): Promise<CollectionRecord>;
+	reconfigure(patch: CollectionPatch): Promise<CollectionRecord>;
+}
+
+export interface TenantUsage {
+	readonly storageBytes: number;
+	readonly vectorCount: number;
+	readonly collectionCount: number;
+}
+
+/**
+ * What an operation gets to work with: everything of one tenant and nothing of another. The only source of a `Collection`.
+ */
+export interface Tenant {
+	readonly id: TenantId;
+	listCollections(): Promise<readonly CollectionRecord[]>;
+	/** @throws COLLECTION_NOT_FOUND, with the same body for a name never used. */
+	collection(name: string): Promise<Collection>;
+	/** @throws COLLECTION_EXISTS, QUOTA_EXCEEDED, HUB_UNAVAILABLE */
+	createCollection(collection: NewCollection): Promise<Collection>;
+	/** Gone with all files when the promise settles. */
+	deleteCollection(name: string): Promise<void>;
+	usage(): Promise<TenantUsage>;
+}
+
+/** What a write would add at most. */
+export interface WriteDemand {
+	readonly vectorCount: number;
+	readonly bytes: number;
+}
+
+export interface Reservation {
+	/** Called once the write is on disk and counted, or has failed. Idempotent. */
+	release(): void;
+}
+
+/**
+ * Stands before every write of a tenant (implemented by `src/access/`, given to each `Tenant`): no operation can forget it.
+ */
+export interface WriteGate {
+	/**
+	 * Sets room aside under the tenant's quota, counting what is committed (`used`) and what others have reserved.
+	 * @throws QUOTA_EXCEEDED, with `usage` in its details
+	 */
+	reserve(tenantId: TenantId, used: TenantUsage, demand: WriteDemand): Promise<Reservation>;
+}
+
+/** Hands out `Tenant`s. Only the pipeline holds one. */
+export interface TenantSource {
+	tenant(tenantId: TenantId): Tenant;
+	/** Removes everything of a tenant from this node's disk. Idempotent. */
+	dropTenant(tenantId: TenantId): Promise<void>;
+}

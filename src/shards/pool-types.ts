@@ -1,0 +1,73 @@
+import type { Filter } from "../base/filter.ts";
+import type { CollectionId, TenantId, VectorId } from "../base/ids.ts";
+import type { PayloadIndexType } from "../base/schemas.ts";
+import type {
+	ReadOptions,
+	ScrollPage,
+	ScrollRequest,
+	SearchAnswer,
+	SearchRequest,
+	Selector,
+	ShardConfig,
+	ShardStats,
+	StoredVector,
+	UpdateRequest,
+	UpsertBatch,
+	WriteAllowance,
+	WriteResult,
+} from "../storage/shard-types.ts";
+
+/** Names one shard. `<data_dir>/tenants/<tenantId>/<collectionId>/<shardIndex>/` is its folder. */
+export interface ShardRef {
+	readonly tenantId: TenantId;
+	readonly collectionId: CollectionId;
+	readonly shardIndex: number;
+	readonly config: ShardConfig;
+}
+
+/** What a shard can be asked. The worker calls the method of the same name on its open `Shard`. */
+export interface ShardCalls {
+	/** Makes the folder; fails with CONFLICT when it exists. */
+	create(): void;
+	/** What `upsert` or `update` would change, exactly; writes nothing. */
+	measure(write: { readonly upsert: UpsertBatch } | { readonly update: UpdateRequest }): WriteResult;
+	upsert(batch: UpsertBatch, allowance: WriteAllowance): WriteResult;
+	/** VECTOR_NOT_FOUND when the id is absent. */
+	update(request: UpdateRequest, allowance: WriteAllowance): WriteResult;
+	delete(selector: Selector): WriteResult;
+	get(ids: readonly VectorId[], options: ReadOptions): readonly (StoredVector | undefined)[];
+	count(filter: Filter | undefined): number;
+	scroll(request: ScrollRequest): ScrollPage;
+	search(requests: readonly SearchRequest[]): readonly SearchAnswer[];
+	stats(): ShardStats;
+	createPayloadIndex(field: string, type: PayloadIndexType): void;
+	dropPayloadIndex(field: string): void;
+	/** Closes the shard if it is open and removes its folder. Idempotent. */
+	drop(): void;
+	/** Saves the index snapshot and closes the shard. */
+	close(): void;
+}
+
+export type ShardMethod = keyof ShardCalls;
+
+/** Runs calls on shards, each in the worker thread that owns the shard, tenants taking turns. */
+export interface ShardPool {
+	/**
+	 * @throws HiveError what the shard threw; OVERLOADED when the tenant's or the worker's queue is full;
+	 *         INTERNAL when the worker died under the call; NODE_DRAINING after `close` began.
+	 */
+	call<M extends ShardMethod>(
+		ref: ShardRef,
+		method: M,
+		...args: Parameters<ShardCalls[M]>
+	): Promise<ReturnType<ShardCalls[M]>>;
+	/** Waits for what is queued, closes every shard (snapshots saved, LevelDB closed), then ends the workers. */
+	close(): Promise<void>;
+	/** For metrics and health: one entry a worker. */
+	stats(): readonly {
+		readonly worker: number;
+		readonly queueDepth: number;
+		readonly openShards: number;
+		readonly memoryBytes: number;
+	}[];
+}
