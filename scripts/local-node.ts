@@ -87,6 +87,12 @@ export class LocalNode {
 		await this.process.exited;
 	}
 
+	/** Ends the process as a power cut would, but for what the kernel still holds. */
+	async kill(): Promise<void> {
+		this.process.kill("SIGKILL");
+		await this.process.exited;
+	}
+
 	removeData(): void {
 		rmSync(this.dataDir, { recursive: true, force: true });
 	}
