@@ -10,6 +10,10 @@ export const LIMITS = {
 	searchBatchMax: 100,
 	filterDepthMax: 16,
 	filterConditionCountMax: 1_000,
+	/** Ids and values in all lists of one filter (`has_id`, `any`, `except`) together. */
+	filterValueCountMax: 10_000,
+	/** Characters of one `match.text`. */
+	filterTextLengthMax: 10_000,
 	vectorIdBytesMax: 256,
 	vectorIdIntegerMax: Number.MAX_SAFE_INTEGER,
 	shardCountMax: 64,
