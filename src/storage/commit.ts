@@ -1,0 +1,175 @@
+import type { VectorId } from "../base/ids.ts";
+import { parsePayload } from "./documents.ts";
+import { versionMs } from "./hybrid-clock.ts";
+import { encodeId } from "./id-order.ts";
+import {
+	type CommitState,
+	documentKey,
+	encodeDocument,
+	encodeMeta,
+	encodeOwner,
+	encodeSlots,
+	metaKey,
+	ownerDigest,
+	ownerKey,
+	redoKey,
+	tombstoneKey,
+	vectorKey,
+} from "./keyspace.ts";
+import type { RowBatch } from "./level-store.ts";
+import type { ShardState } from "./shard-state.ts";
+import type { TimeSlice } from "./time-slice.ts";
+import type { CommitDraft, DocumentAfter, DocumentChange } from "./write-draft.ts";
+
+export const STATE_KEY = metaKey("state");
+const TRIMMED_PER_COMMIT_MAX = 1_000;
+const NOTHING = new Uint8Array(0);
+
+/** One batch of rows, and what it will mean for memory. Built, written, then applied; or abandoned. */
+export class Commit {
+	readonly seq: number;
+	readonly #state: ShardState;
+	readonly #draft: CommitDraft;
+	readonly #batch: RowBatch;
+	readonly #vacated: number[] = [];
+	readonly #assigned: { readonly slot: number; readonly id: VectorId }[] = [];
+	readonly #rewritten: number[] = [];
+	#digest: number;
+	#after: CommitState | undefined;
+
+	constructor(state: ShardState, draft: CommitDraft) {
+		this.#state = state;
+		this.#draft = draft;
+		this.#batch = state.store.batch();
+		this.#digest = state.committed.digest;
+		this.seq = state.committed.seq + 1;
+	}
+
+	/** Put all rows into the batch and the new vectors into the vector file, where no live slot is touched. */
+	async build(slice: TimeSlice): Promise<void> {
+		for (const row of this.#draft.rows) {
+			if (row.body === undefined) this.#batch.del(row.key);
+			else this.#batch.put(row.key, row.body);
+		}
+		const scratch = new Float32Array(this.#state.config.dimension);
+		for (const [id, change] of this.#draft.changes) {
+			if (change.after !== undefined) this.#putDocument(id, change, change.after, scratch);
+			else if (change.before !== undefined) this.#deleteDocument(id, change.before);
+			if (slice.isSpent) await slice.rest();
+		}
+		this.#state.vectors.flush();
+		this.#putBookkeeping();
+	}
+
+	/** Resolves when the batch is on disk. */
+	async write(): Promise<void> {
+		await this.#batch.write();
+	}
+
+	/** The batch is on disk: make it so in memory, at once for whoever searches. */
+	apply(): void {
+		const { slots, store, keeper, highWater } = this.#state;
+		for (const { slot, id } of this.#assigned) slots.assign(slot, id);
+		for (const slot of this.#vacated) slots.vacate(slot);
+		for (const slot of this.#rewritten) slots.touch(slot);
+		store.settle();
+		this.#state.committed = this.#after!;
+		for (const callback of this.#draft.afterApply) callback();
+		keeper.noteCommit(
+			this.#vacated,
+			this.#assigned.map(({ slot }) => slot),
+		);
+		highWater.write(this.seq);
+	}
+
+	/** The batch is not on disk, and never will be. */
+	abandon(): void {
+		for (const { slot } of this.#assigned) this.#state.slots.release(slot);
+	}
+
+	async discard(): Promise<void> {
+		this.abandon();
+		await this.#batch.discard();
+	}
+
+	#putDocument(id: VectorId, change: DocumentChange, after: DocumentAfter, scratch: Float32Array): void {
+		const { before } = change;
+		const encodedId = encodeId(id);
+		const version = this.#state.versions.next();
+		const formerSlot = before?.slot;
+		let slot: number;
+		if (after.vector === undefined && formerSlot !== undefined) {
+			slot = formerSlot;
+			this.#rewritten.push(slot);
+		} else {
+			slot = this.#putVector(id, after.vector!, scratch);
+			if (formerSlot !== undefined) this.#vacate(formerSlot);
+		}
+		this.#putPostings(change, slot);
+		this.#batch.put(documentKey(encodedId), encodeDocument(version, { slot, payload: after.payload }));
+		const owner = encodeOwner({ version, encodedId });
+		this.#batch.put(ownerKey(slot), owner);
+		this.#digest = (this.#digest + ownerDigest(slot, owner)) >>> 0;
+		if (before !== undefined) this.#forgetOwner(before.slot, before.version, encodedId);
+	}
+
+	#deleteDocument(id: VectorId, before: NonNullable<DocumentChange["before"]>): void {
+		const encodedId = encodeId(id);
+		const version = this.#state.versions.next();
+		this.#putPostings({ before, after: undefined }, before.slot);
+		this.#batch.put(documentKey(encodedId), encodeDocument(version, "tombstone"));
+		this.#batch.put(tombstoneKey(versionMs(version), encodedId), NOTHING);
+		this.#forgetOwner(before.slot, before.version, encodedId);
+		this.#vacate(before.slot);
+	}
+
+	#putVector(id: VectorId, vector: Float32Array, scratch: Float32Array): number {
+		const { slots, vectors, scorer } = this.#state;
+		const slot = slots.reserve();
+		this.#assigned.push({ slot, id });
+		vectors.reserve(slot + 1);
+		scorer.normalise(vector, scratch, "vector");
+		vectors.write(slot, scratch);
+		this.#batch.put(vectorKey(slot), new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength));
+		return slot;
+	}
+
+	#vacate(slot: number): void {
+		this.#vacated.push(slot);
+		this.#batch.del(ownerKey(slot));
+		this.#batch.del(vectorKey(slot));
+	}
+
+	#forgetOwner(slot: number, version: Uint8Array, encodedId: Buffer): void {
+		this.#digest = (this.#digest - ownerDigest(slot, encodeOwner({ version, encodedId }))) >>> 0;
+	}
+
+	#putPostings({ before, after }: DocumentChange, slot: number): void {
+		const { definitions } = this.#state;
+		if (definitions.isEmpty) return;
+		// A key may be among both: it is deleted first, then put.
+		if (before !== undefined) {
+			for (const key of definitions.postings(parsePayload(before.payloadText), before.slot)) this.#batch.del(key);
+		}
+		for (const key of definitions.postings(parsePayload(after?.payload?.toString()), slot))
+			this.#batch.put(key, NOTHING);
+	}
+
+	#putBookkeeping(): void {
+		const { committed, keeper, versions } = this.#state;
+		const covered = keeper.coveredSeq ?? committed.seq;
+		const trimmedSeq = Math.max(committed.trimmedSeq, Math.min(covered, committed.trimmedSeq + TRIMMED_PER_COMMIT_MAX));
+		for (let seq = committed.trimmedSeq + 1; seq <= trimmedSeq; seq++) this.#batch.del(redoKey(seq));
+		this.#batch.put(redoKey(this.seq), encodeSlots([...this.#vacated, ...this.#assigned.map(({ slot }) => slot)]));
+		this.#after = {
+			seq: this.seq,
+			trimmedSeq,
+			vectorCount: committed.vectorCount + this.#draft.vectorCountDelta,
+			bytes: committed.bytes + this.#draft.bytesDelta,
+			digest: this.#digest,
+			clockMs: versions.ms,
+			clockCounter: versions.counter,
+		};
+		this.#batch.put(STATE_KEY, encodeMeta(this.#after));
+	}
+}

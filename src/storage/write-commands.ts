@@ -1,0 +1,134 @@
+import { HiveError } from "../base/errors.ts";
+import type { VectorId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import { parsePayload } from "./documents.ts";
+import type { FilterTest } from "./filter-evaluator.ts";
+import type { Scorer } from "./scorer.ts";
+import type { UpdateRequest, UpsertBatch, WriteAllowance, WriteResult } from "./shard-types.ts";
+import type { TimeSlice } from "./time-slice.ts";
+import type { RequestDraft } from "./write-draft.ts";
+
+/** One request to change the shard. */
+export interface WriteCommand {
+	/** For bounding what one commit gathers. */
+	readonly rowCount: number;
+	readonly byteCount: number;
+	/**
+	 * Put the changes into the draft.
+	 *
+	 * @returns      how many ids were written or deleted.
+	 * @throws HiveError when the request is refused; nothing of it is written then.
+	 */
+	plan(draft: RequestDraft, slice: TimeSlice): Promise<number>;
+}
+
+/** @throws HiveError DIMENSION_MISMATCH, INVALID_VECTOR. Nothing is planned yet. */
+export function upsertCommand(batch: UpsertBatch, allowance: WriteAllowance, scorer: Scorer): WriteCommand {
+	const { ids, vectors, payloads } = batch;
+	const { dimension } = scorer;
+	if (vectors.length !== ids.length * dimension || payloads.length !== ids.length) {
+		throw new HiveError("DIMENSION_MISMATCH", `the collection stores ${dimension} dimensions a vector`, {
+			field: "vectors",
+			expected: dimension,
+			actual: ids.length === 0 ? vectors.length : vectors.length / ids.length,
+		});
+	}
+	const rowOf = (row: number) => vectors.subarray(row * dimension, (row + 1) * dimension);
+	const scratch = new Float64Array(dimension);
+	for (let row = 0; row < ids.length; row++) scorer.normalise(rowOf(row), scratch, `vectors[${row}].vector`);
+	return {
+		rowCount: ids.length,
+		byteCount: vectors.byteLength + payloads.reduce((sum, payload) => sum + (payload?.length ?? 0), 0),
+		async plan(draft, slice) {
+			const distinct = new Set<VectorId>();
+			for (const [row, id] of ids.entries()) {
+				const payload = payloads[row];
+				draft.put(id, payload === undefined ? undefined : Buffer.from(payload), rowOf(row));
+				distinct.add(id);
+				if (slice.isSpent) await slice.rest();
+			}
+			checkAllowance(draft, allowance);
+			return distinct.size;
+		},
+	};
+}
+
+/** @throws HiveError DIMENSION_MISMATCH, INVALID_VECTOR; when planned VECTOR_NOT_FOUND, VALIDATION_FAILED, QUOTA_EXCEEDED. */
+export function updateCommand(request: UpdateRequest, allowance: WriteAllowance, scorer: Scorer): WriteCommand {
+	const { id, vector, payloadPatch } = request;
+	if (vector !== undefined) scorer.query(vector, "vector");
+	return {
+		rowCount: 1,
+		byteCount: (vector?.byteLength ?? 0) + (payloadPatch?.length ?? 0),
+		async plan(draft) {
+			const found = draft.find(id);
+			if (found === undefined) throw new HiveError("VECTOR_NOT_FOUND", "there is no vector with this id", { id });
+			const payload = payloadPatch === undefined ? found.payload : mergePayload(found.payload, payloadPatch);
+			draft.put(id, payload, vector);
+			checkAllowance(draft, allowance);
+			return 1;
+		},
+	};
+}
+
+/** @param test deletes only those that match when their turn comes; undefined deletes all of them. */
+export function deleteCommand(ids: readonly VectorId[], test: FilterTest | undefined): WriteCommand {
+	return {
+		rowCount: ids.length,
+		byteCount: 0,
+		async plan(draft, slice) {
+			let deletedCount = 0;
+			for (const id of ids) {
+				if (slice.isSpent) await slice.rest();
+				const found = test === undefined ? undefined : draft.find(id);
+				if (test !== undefined && (found === undefined || !test(parsePayload(found.payload?.toString()), id))) continue;
+				if (draft.remove(id)) deletedCount++;
+			}
+			return deletedCount;
+		},
+	};
+}
+
+/** What a plan came to. */
+export function writeResult(draft: RequestDraft, affectedCount: number): WriteResult {
+	return { vectorCountDelta: draft.vectorCountDelta, bytesDelta: draft.bytesDelta, affectedCount };
+}
+
+function checkAllowance(draft: RequestDraft, allowance: WriteAllowance): void {
+	const { vectorCountDelta, bytesDelta } = draft;
+	if (allowance.vectorCountMax !== undefined && vectorCountDelta > Math.max(0, allowance.vectorCountMax)) {
+		throw new HiveError("QUOTA_EXCEEDED", "the write would exceed the quota of vectors", {
+			quota: "vectors",
+			requested_vectors: vectorCountDelta,
+			available_vectors: Math.max(0, allowance.vectorCountMax),
+		});
+	}
+	if (allowance.bytesMax !== undefined && bytesDelta > Math.max(0, allowance.bytesMax)) {
+		throw new HiveError("QUOTA_EXCEEDED", "the write would exceed the quota of storage", {
+			quota: "storage",
+			requested_bytes: bytesDelta,
+			available_bytes: Math.max(0, allowance.bytesMax),
+		});
+	}
+}
+
+/** Top-level fields of the patch replace those of the payload; null removes one. */
+function mergePayload(payload: Buffer | undefined, patchText: string): Buffer | undefined {
+	// Without a prototype, so that a field named __proto__ is one like any other.
+	const merged: Record<string, unknown> = Object.create(null);
+	for (const [field, value] of Object.entries(parsePayload(payload?.toString()) ?? {})) merged[field] = value;
+	for (const [field, value] of Object.entries(JSON.parse(patchText) as Record<string, unknown>)) {
+		if (value === null) delete merged[field];
+		else merged[field] = value;
+	}
+	if (payload === undefined && Object.keys(merged).length === 0) return undefined;
+	const bytes = Buffer.from(JSON.stringify(merged));
+	if (bytes.length > LIMITS.payloadBytesMax) {
+		throw new HiveError("VALIDATION_FAILED", `the payload would grow past ${LIMITS.payloadBytesMax} bytes`, {
+			field: "payload",
+			bytes_max: LIMITS.payloadBytesMax,
+			bytes: bytes.length,
+		});
+	}
+	return bytes;
+}
