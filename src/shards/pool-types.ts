@@ -18,11 +18,17 @@ import type {
 } from "../storage/shard-types.ts";
 
 /** Names one shard. `<data_dir>/tenants/<tenantId>/<collectionId>/<shardIndex>/` is its folder. */
-export interface ShardRef {
+export interface ShardName {
 	readonly tenantId: TenantId;
 	readonly collectionId: CollectionId;
 	readonly shardIndex: number;
+}
+
+/** A shard, with what it must know to be opened. */
+export interface ShardRef extends ShardName {
 	readonly config: ShardConfig;
+	/** Of the collection record the config comes from: a late call with an older config never undoes a newer one. */
+	readonly configRevision: number;
 }
 
 /** What a shard can be asked. The worker calls the method of the same name on its open `Shard`. */
@@ -50,6 +56,9 @@ export interface ShardCalls {
 
 export type ShardMethod = keyof ShardCalls;
 
+/** What can be asked of a shard of which only the name is known. */
+export type NameOnlyMethod = "drop" | "close";
+
 /** Runs calls on shards, each in the worker thread that owns the shard, tenants taking turns. */
 export interface ShardPool {
 	/**
@@ -57,7 +66,7 @@ export interface ShardPool {
 	 *         INTERNAL when the worker died under the call; NODE_DRAINING after `close` began.
 	 */
 	call<M extends ShardMethod>(
-		ref: ShardRef,
+		ref: M extends NameOnlyMethod ? ShardName : ShardRef,
 		method: M,
 		...args: Parameters<ShardCalls[M]>
 	): Promise<ReturnType<ShardCalls[M]>>;
