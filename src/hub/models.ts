@@ -134,12 +134,14 @@ export type CollectionPatch = {
 	readonly payload_indexes?: CollectionRecord["payload_indexes"];
 };
 
-/** Per tenant, only growing within one node's life of reports. */
+/** One tenant on one node: what happened in a period, and what lay on the node's disk at its end. */
 export interface UsageEntry {
 	readonly tenant_id: string;
+	/** Counted within the period; the hub adds periods up. */
 	readonly requests: number;
 	readonly vectors_written: number;
 	readonly searches: number;
+	/** As of `period_end`; the hub keeps each node's latest. */
 	readonly storage_bytes: number;
 	readonly vectors: number;
 	readonly period_start: string;
@@ -151,6 +153,8 @@ export interface UsageReport {
 	/** Rises by one a report; a sequence the hub has seen from this node is acknowledged and not counted again. */
 	readonly sequence: number;
 	readonly entries: readonly UsageEntry[];
+	/** When keys were last used, as this node saw it. */
+	readonly keys?: readonly { readonly api_key_id: string; readonly last_used_at: string }[];
 }
 
 export interface TopologyMember {

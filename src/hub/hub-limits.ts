@@ -1,0 +1,44 @@
+/** Every bound of the hub protocol, its server, client and cache, side by side. */
+export const HUB_LIMITS = {
+	/** A request to the hub: the largest is a usage report of `usageEntriesMax` entries. */
+	requestBodyBytesMax: 8 * 1024 * 1024,
+	usageEntriesMax: 10_000,
+	/** Sequences of one node that are remembered one by one; older ones count as seen. */
+	usageSequencesKept: 10_000,
+	logEntriesMax: 1_000,
+	changePageMax: 500,
+	changeWaitSecondsMax: 60,
+	/** Changes kept for those who were away; an older cursor is answered with `reset`. */
+	changesKept: 100_000,
+	/** Changes are pruned once in so many revisions. */
+	changesPrunedEvery: 1_000,
+	longPollsMax: 4_096,
+	/** Write transactions waiting for their turn. */
+	writesWaitingMax: 10_000,
+	tenantPageMax: 1_000,
+	tenantPageDefault: 100,
+	keyNameLengthMax: 200,
+	graceSecondsMax: 366 * 24 * 3_600,
+	topologyMembersMax: 1_000,
+	memberAddressesMax: 32,
+	addressLengthMax: 512,
+	nodeIdLengthMax: 64,
+	allowedIpsMax: 256,
+	/** Lookups of one directory waiting for the hub at the same time. */
+	lookupsInFlightMax: 10_000,
+	/** Keys that the hub does not know, remembered for `unknownKeySeconds`. */
+	unknownKeysMax: 10_000,
+	unknownKeySeconds: 5,
+	/** Ids of deleted collections, so that a change that comes late does not bring one back. */
+	deletedCollectionsMax: 10_000,
+	/** How long a caller with a stale record waits for a fresh one before the stale one serves. */
+	staleWaitMs: 1_000,
+	/** After a failure the hub is left alone for so long by whoever has a stale record to go on. */
+	hubRestMs: 5_000,
+	/** Pages read ahead of subscribers that take their time. */
+	feedPagesAheadMax: 64,
+	/** Calls waiting for one of the connections to the hub. */
+	callsWaitingMax: 10_000,
+	backoffFirstMs: 50,
+	backoffMaxMs: 5_000,
+} as const;
