@@ -14,7 +14,10 @@ export interface Caller {
 	readonly permissions: ReadonlySet<Permission>;
 }
 
-/** What `run` receives: the tenant's handle, who asks, and the services of the node for admin operations. */
+/**
+ * What `run` receives: the tenant's handle, who asks, and the services of the node for admin operations. Where nobody had to
+ * authenticate there is neither tenant nor caller: touching them is a defect, and throws.
+ */
 export interface OperationContext<Services> {
 	readonly tenant: Tenant;
 	readonly caller: Caller;
@@ -44,6 +47,10 @@ export interface Operation<Services, InputSchema extends z.ZodType, Output> {
 	/** For OpenAPI and tool schemas; tests hold real answers against it. */
 	readonly output: z.ZodType;
 	readonly rest: RestBinding;
+	/** Public operations may be called this often a minute from one client address; absent: without limit. */
+	readonly addressRequestsPerMinute?: number;
+	/** Another way in than a key: true lets the request pass as if the operation were public. */
+	admits?(services: Services, authorization: string | undefined): boolean;
 	run(context: OperationContext<Services>, input: z.output<InputSchema>): Promise<Output>;
 }
 

@@ -1,0 +1,190 @@
+import { z } from "zod";
+import { HiveError } from "../base/errors.ts";
+import { fullName } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import {
+	collectionNameSchema,
+	hnswSchema,
+	indexKindSchema,
+	metricSchema,
+	payloadIndexTypeSchema,
+	quantizationSchema,
+} from "../base/schemas.ts";
+import type { Collection, Tenant } from "../cluster/tenant-types.ts";
+import { collectionField, definedFields } from "./input-fields.ts";
+import { type AnyOperation, defineOperation } from "./node-services.ts";
+
+/** Collections whose counts are asked for at the same time when all are listed. */
+const STATS_IN_FLIGHT_MAX = 16;
+
+const collectionInfoSchema = z.strictObject({
+	name: z.string(),
+	full_name: z.string().describe("{tenant_id}:{name}"),
+	dimension: z.int(),
+	metric: metricSchema,
+	quantization: quantizationSchema,
+	index: indexKindSchema,
+	shards: z.int(),
+	replicas: z.int(),
+	hnsw: z.strictObject({ m: z.int(), ef_construction: z.int(), ef_search: z.int() }),
+	payload_indexes: z.record(z.string(), payloadIndexTypeSchema),
+	vectors: z.int().describe("vectors stored"),
+	bytes: z.int().describe("bytes the storage quota counts"),
+	disk_bytes: z.int(),
+	index_state: z
+		.enum(["exact", "building", "ready"])
+		.describe(
+			"exact: searched without a graph; building: the graph grows in the background; ready: it holds everything",
+		),
+	indexed_vectors: z.int(),
+	created_at: z.string(),
+});
+
+type CollectionInfo = z.infer<typeof collectionInfoSchema>;
+
+async function collectionInfo(collection: Collection): Promise<CollectionInfo> {
+	const { record } = collection;
+	const stats = await collection.stats();
+	return {
+		name: record.name,
+		full_name: fullName(record.tenant_id, record.name),
+		dimension: record.dimension,
+		metric: record.metric,
+		quantization: record.quantization,
+		index: record.index,
+		shards: record.shards,
+		replicas: record.replicas,
+		hnsw: record.hnsw,
+		payload_indexes: record.payload_indexes,
+		vectors: stats.vectorCount,
+		bytes: stats.bytes,
+		disk_bytes: stats.diskBytes,
+		index_state: stats.indexState,
+		indexed_vectors: stats.indexedCount,
+		created_at: record.created_at,
+	};
+}
+
+/** Undefined when the collection was deleted since it was listed. */
+async function infoIfThere(tenant: Tenant, name: string): Promise<CollectionInfo | undefined> {
+	try {
+		return await collectionInfo(await tenant.collection(name));
+	} catch (error) {
+		if (error instanceof HiveError && error.code === "COLLECTION_NOT_FOUND") return undefined;
+		throw error;
+	}
+}
+
+const listCollections = defineOperation({
+	name: "collections.list",
+	summary: "List the tenant's collections",
+	scope: "tenant",
+	permissions: ["ADMIN", "READ_WRITE", "READ_ONLY", "MCP"],
+	input: z.strictObject({}),
+	output: z.strictObject({ collections: z.array(collectionInfoSchema) }),
+	rest: { method: "GET", path: "/collections" },
+	async run({ tenant }) {
+		const records = await tenant.listCollections();
+		const infos: CollectionInfo[] = [];
+		for (let start = 0; start < records.length; start += STATS_IN_FLIGHT_MAX) {
+			const page = records.slice(start, start + STATS_IN_FLIGHT_MAX);
+			const found = await Promise.all(page.map((record) => infoIfThere(tenant, record.name)));
+			for (const info of found) if (info !== undefined) infos.push(info);
+		}
+		return { collections: infos };
+	},
+});
+
+const createCollection = defineOperation({
+	name: "collections.create",
+	summary: "Create a collection",
+	description:
+		"`quantization` is how the search graph keeps vectors; what is stored and answered stays float32. " +
+		"`index: auto` searches exactly while that is quick and builds an HNSW graph beyond.",
+	scope: "tenant",
+	permissions: ["ADMIN", "READ_WRITE"],
+	input: z.strictObject({
+		name: collectionNameSchema.meta({ examples: ["docs"] }),
+		dimension: z
+			.int()
+			.min(1)
+			.max(LIMITS.dimensionMax)
+			.meta({ examples: [384] }),
+		metric: metricSchema.default("cosine"),
+		quantization: quantizationSchema.default("f16"),
+		index: indexKindSchema.default("auto"),
+		shards: z.int().min(1).max(LIMITS.shardCountMax).default(1),
+		replicas: z.int().min(1).max(LIMITS.replicaCountMax).optional().describe("default: the cluster's"),
+		hnsw: hnswSchema.prefault({}),
+	}),
+	output: collectionInfoSchema,
+	rest: { method: "POST", path: "/collections", body: "json", status: 201 },
+	async run({ tenant, services }, input) {
+		const collection = await tenant.createCollection({
+			...input,
+			replicas: input.replicas ?? services.defaultReplicaCount,
+			payload_indexes: {},
+		});
+		return collectionInfo(collection);
+	},
+});
+
+const getCollection = defineOperation({
+	name: "collections.get",
+	summary: "Show a collection with its counts, bytes and index state",
+	scope: "tenant",
+	permissions: ["ADMIN", "READ_WRITE", "READ_ONLY", "MCP"],
+	input: z.strictObject({ collection: collectionField }),
+	output: collectionInfoSchema,
+	rest: { method: "GET", path: "/collections/{collection}" },
+	async run({ tenant }, input) {
+		return collectionInfo(await tenant.collection(input.collection));
+	},
+});
+
+const updateCollection = defineOperation({
+	name: "collections.update",
+	summary: "Change a collection's default ef_search or its number of replicas",
+	scope: "tenant",
+	permissions: ["ADMIN", "READ_WRITE"],
+	input: z
+		.strictObject({
+			collection: collectionField,
+			hnsw: z.strictObject({ ef_search: z.int().min(1).max(LIMITS.efSearchMax) }).optional(),
+			replicas: z.int().min(1).max(LIMITS.replicaCountMax).optional(),
+		})
+		.refine((input) => input.hnsw !== undefined || input.replicas !== undefined, {
+			error: "give hnsw.ef_search, replicas or both",
+			path: ["hnsw"],
+		}),
+	output: collectionInfoSchema,
+	rest: { method: "PATCH", path: "/collections/{collection}", body: "json" },
+	async run({ tenant }, input) {
+		const collection = await tenant.collection(input.collection);
+		const patch = definedFields({ ef_search: input.hnsw?.ef_search, replicas: input.replicas });
+		await collection.reconfigure(patch);
+		return collectionInfo(await tenant.collection(input.collection));
+	},
+});
+
+const deleteCollection = defineOperation({
+	name: "collections.delete",
+	summary: "Delete a collection with everything in it",
+	scope: "tenant",
+	permissions: ["ADMIN", "READ_WRITE"],
+	input: z.strictObject({ collection: collectionField }),
+	output: z.strictObject({ deleted: z.literal(true) }),
+	rest: { method: "DELETE", path: "/collections/{collection}" },
+	async run({ tenant }, input) {
+		await tenant.deleteCollection(input.collection);
+		return { deleted: true };
+	},
+});
+
+export const COLLECTION_OPERATIONS: readonly AnyOperation[] = [
+	listCollections,
+	createCollection,
+	getCollection,
+	updateCollection,
+	deleteCollection,
+];

@@ -1,0 +1,143 @@
+import { type ErrorCode, type ErrorDetails, HiveError } from "../base/errors.ts";
+import { newVectorId, type RandomBytes, type VectorId } from "../base/ids.ts";
+import type { Collection } from "../cluster/tenant-types.ts";
+import { packEntries, parseVectorEntry, type VectorEntry } from "./vector-entry.ts";
+
+/** A line as the adapter read it, or why it could not (too long, not UTF-8). Lines count from 1. */
+export type ImportLine =
+	| { readonly line: number; readonly text: string }
+	| { readonly line: number; readonly error: string };
+
+export type ImportProgress =
+	| { readonly imported: number; readonly failed: number; readonly line: number }
+	| { readonly line: number; readonly code: ErrorCode; readonly error: string; readonly field?: string }
+	| { readonly done: true; readonly imported: number; readonly failed: number }
+	| {
+			readonly error: string;
+			readonly code: ErrorCode;
+			readonly details?: ErrorDetails;
+			readonly imported: number;
+			readonly failed: number;
+	  };
+
+const BATCH_LINES_MAX = 1_000;
+const BATCH_CHARS_MAX = 4 * 1024 * 1024;
+const BATCHES_IN_FLIGHT_MAX = 2;
+const REPORTED_LINES_MAX = 1_000;
+
+/** A batch on its way; never rejects, so that none is left unheard. */
+type Written = Promise<{ readonly vectorCount: number; readonly lastLine: number } | { readonly error: unknown }>;
+
+/**
+ * Imports lines batch by batch, at most two batches on their way: whoever reads the progress slowly slows the import down.
+ *
+ * @param onWritten told how many vectors each batch wrote.
+ * @returns progress after each batch and at least every 1,000 lines, each bad line, and an end: `done`, or the error that
+ *          stopped it. Only a defect makes it throw.
+ */
+export async function* importLines(
+	lines: AsyncIterable<ImportLine>,
+	collection: Collection,
+	random: RandomBytes,
+	onWritten: (vectorCount: number) => void,
+): AsyncGenerator<ImportProgress> {
+	const { record } = collection;
+	const newId = (): VectorId => newVectorId(random);
+	const inFlight: Written[] = [];
+	let batch: VectorEntry[] = [];
+	let batchChars = 0;
+	let imported = 0;
+	let failed = 0;
+	let line = 0;
+	let linesSinceProgress = 0;
+
+	const progress = (): ImportProgress => {
+		linesSinceProgress = 0;
+		return { imported, failed, line };
+	};
+	const startBatch = (): void => {
+		const lineCount = batch.length;
+		const written = collection.upsert(packEntries(batch, record.dimension)).then(
+			({ affectedCount }) => {
+				onWritten(affectedCount);
+				return { vectorCount: lineCount, lastLine: line };
+			},
+			(error: unknown) => ({ error }),
+		);
+		inFlight.push(written);
+		batch = [];
+		batchChars = 0;
+	};
+	const settleOldest = async (): Promise<void> => {
+		const settled = await inFlight.shift()!;
+		if ("error" in settled) throw settled.error;
+		imported += settled.vectorCount;
+	};
+
+	try {
+		for await (const next of lines) {
+			line = next.line;
+			linesSinceProgress++;
+			const entry = readEntry(next, record, newId);
+			if (entry instanceof HiveError) {
+				failed++;
+				if (failed <= REPORTED_LINES_MAX) yield badLine(line, entry);
+			} else if (entry !== undefined && "text" in next) {
+				batch.push(entry);
+				batchChars += next.text.length;
+			}
+			if (batch.length === BATCH_LINES_MAX || batchChars >= BATCH_CHARS_MAX) {
+				if (inFlight.length === BATCHES_IN_FLIGHT_MAX) await settleOldest();
+				startBatch();
+				yield progress();
+			} else if (linesSinceProgress >= BATCH_LINES_MAX) {
+				yield progress();
+			}
+		}
+		if (batch.length > 0) startBatch();
+		while (inFlight.length > 0) await settleOldest();
+		yield { done: true, imported, failed };
+	} catch (error) {
+		if (!(error instanceof HiveError)) throw error;
+		// What is on its way may still arrive, and counts.
+		for (const settled of await Promise.all(inFlight.splice(0))) {
+			if (!("error" in settled)) imported += settled.vectorCount;
+		}
+		yield {
+			error: error.message,
+			code: error.code,
+			...(error.details === undefined ? {} : { details: error.details }),
+			imported,
+			failed,
+		};
+	} finally {
+		await Promise.all(inFlight);
+	}
+}
+
+/** @returns the entry; undefined for an empty line; what is wrong with a bad one. */
+function readEntry(
+	next: ImportLine,
+	rule: Collection["record"],
+	newId: () => VectorId,
+): VectorEntry | HiveError | undefined {
+	if ("error" in next) return new HiveError("VALIDATION_FAILED", next.error, { field: "line" });
+	let value: unknown;
+	try {
+		value = JSON.parse(next.text);
+	} catch {
+		if (next.text.trim() === "") return undefined;
+		return new HiveError("VALIDATION_FAILED", "the line is not JSON", { field: "line" });
+	}
+	try {
+		return parseVectorEntry(value, "", rule, newId);
+	} catch (error) {
+		if (error instanceof HiveError) return error;
+		throw error;
+	}
+}
+
+function badLine(line: number, error: HiveError): ImportProgress {
+	const field = error.details?.field;
+	return { line, code: error.code, error: error.message, ...(typeof field === "string" ? { field } : {}) };
+}

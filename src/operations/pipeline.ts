@@ -1,0 +1,266 @@
+import type { AddressLimiter } from "../access/address-limiter.ts";
+import type { Authenticator, Identity } from "../access/authenticator.ts";
+import { isOffered, requirePermission } from "../access/permissions.ts";
+import type { RateLimiter } from "../access/rate-limiter.ts";
+import type { UsageMeter } from "../access/usage-meter.ts";
+import { ERROR_TABLE, HiveError } from "../base/errors.ts";
+import type { TenantId } from "../base/ids.ts";
+import type { Tenant, TenantSource } from "../cluster/tenant-types.ts";
+import { inputError } from "./input-errors.ts";
+import type { AnyOperation, NodeServices } from "./node-services.ts";
+import type { Caller, OperationContext } from "./operation.ts";
+import type { AnswerFacts, Pipeline, PipelineAnswer, PipelineRequest } from "./pipeline-types.ts";
+import { StorageFacts } from "./storage-facts.ts";
+
+/** Told of what happens, for metrics. Must not throw. */
+export interface PipelineObserver {
+	/** @param tenantId absent where the caller was not found out. */
+	countRequest(tenantId: string | undefined, operation: string, status: number, seconds: number): void;
+	countAuthentication(seconds: number): void;
+	/** @param reason an error code. */
+	countAuthFailure(reason: string): void;
+	countRateLimitExceeded(tenantId: string): void;
+	/** @param quota `storage`, `vectors` or `collections`. */
+	countQuotaExceeded(tenantId: string, quota: string): void;
+}
+
+export interface PipelineLog {
+	error(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+export interface PipelineParts {
+	readonly operations: readonly AnyOperation[];
+	readonly authenticator: Authenticator;
+	readonly limiter: RateLimiter;
+	readonly addressLimiter: AddressLimiter;
+	readonly meter: UsageMeter;
+	readonly tenants: TenantSource;
+	readonly services: NodeServices;
+	readonly observer: PipelineObserver;
+	readonly log: PipelineLog;
+}
+
+type MutableFacts = { -readonly [K in keyof AnswerFacts]: AnswerFacts[K] };
+
+/** What became known of a request on its way. */
+interface Passage {
+	readonly request: PipelineRequest;
+	readonly operation: AnyOperation | undefined;
+	readonly facts: MutableFacts;
+	identity: Identity | undefined;
+	/** Whether it got as far as running: before that it may cost next to nothing. */
+	isAdmitted: boolean;
+}
+
+const UNAVAILABLE_RETRY_SECONDS = 1;
+
+/**
+ * The one way through: authenticate → authorise → rate limit → read and validate → run → meter. Quotas are enforced beneath,
+ * by the gate that stands before every write of a `Tenant`. Whatever is refused was refused before its body was read.
+ */
+export class OperationPipeline implements Pipeline {
+	readonly #parts: PipelineParts;
+	readonly #operations: ReadonlyMap<string, AnyOperation>;
+	readonly #storageFacts = new StorageFacts();
+
+	constructor(parts: PipelineParts) {
+		this.#parts = parts;
+		this.#operations = new Map(parts.operations.map((operation) => [operation.name, operation]));
+	}
+
+	async execute(request: PipelineRequest): Promise<PipelineAnswer> {
+		const { services, observer } = this.#parts;
+		const startMs = services.clock.monotonicMs();
+		const operation = this.#operations.get(request.operation);
+		const passage: Passage = {
+			request,
+			operation,
+			facts: { requestId: request.requestId },
+			identity: undefined,
+			isAdmitted: false,
+		};
+		let answer: PipelineAnswer;
+		try {
+			if (operation === undefined || !isOffered(operation, request.protocol)) {
+				throw new HiveError("NOT_FOUND", "there is no such operation");
+			}
+			const entered = this.#enter(operation, passage);
+			const context = entered instanceof Promise ? await entered : entered;
+			passage.isAdmitted = true;
+			const input = operation.input.safeParse(await request.readInput());
+			if (!input.success) throw inputError(input.error);
+			const output = await operation.run(context, input.data);
+			await this.#addStorage(passage);
+			answer = { ok: true, output: this.#guarded(output, passage), facts: passage.facts };
+		} catch (thrown) {
+			const error = this.#errorOf(thrown, passage);
+			await this.#addStorage(passage);
+			answer = { ok: false, error, facts: passage.facts };
+		}
+		const status = answer.ok ? (operation?.rest.status ?? 200) : ERROR_TABLE[answer.error.code].http;
+		const seconds = (services.clock.monotonicMs() - startMs) / 1000;
+		observer.countRequest(passage.facts.tenantId, operation?.name ?? "unknown", status, seconds);
+		return answer;
+	}
+
+	/** All checks that need no body. Synchronous while the key is cached. */
+	#enter(
+		operation: AnyOperation,
+		passage: Passage,
+	): OperationContext<NodeServices> | Promise<OperationContext<NodeServices>> {
+		const { request } = passage;
+		const { services, authenticator, addressLimiter, observer } = this.#parts;
+		const { authorization } = request.credentials;
+		if (operation.scope === "public" || operation.admits?.(services, authorization) === true) {
+			const limitPerMinute = operation.addressRequestsPerMinute;
+			if (limitPerMinute !== undefined) {
+				const refused = addressLimiter.take(operation.name, request.remoteAddress, limitPerMinute);
+				if (refused !== undefined) {
+					passage.facts.retryAfterSeconds = refused.retryAfterSeconds;
+					throw refused.refusal;
+				}
+			}
+			return new OpenContext(request, services);
+		}
+		const startMs = services.clock.monotonicMs();
+		const admit = (identity: Identity): OperationContext<NodeServices> => {
+			observer.countAuthentication((services.clock.monotonicMs() - startMs) / 1000);
+			return this.#admit(operation, identity, passage);
+		};
+		const found = authenticator.identify(request.credentials, request.actingTenant);
+		return found instanceof Promise ? found.then(admit) : admit(found);
+	}
+
+	#admit(operation: AnyOperation, identity: Identity, passage: Passage): OperationContext<NodeServices> {
+		const { request, facts } = passage;
+		const { limiter, meter, observer, tenants, services } = this.#parts;
+		const { key, homeTenant, tenant, keyDeprecatedUntil } = identity;
+		passage.identity = identity;
+		facts.tenantId = tenant.id;
+		if (keyDeprecatedUntil !== undefined) facts.keyDeprecatedUntil = keyDeprecatedUntil;
+		// An admin's work in a tenant is charged to the admin's own tenant.
+		const payer = key === undefined ? { tenant: homeTenant } : { tenant: homeTenant, key };
+		try {
+			requirePermission(identity.permissions, operation, request.protocol);
+		} catch (error) {
+			const rateLimit = limiter.look(payer, request.protocol);
+			if (rateLimit !== undefined) facts.rateLimit = rateLimit;
+			throw error;
+		}
+		const decision = limiter.take(payer, request.protocol);
+		if (decision.facts !== undefined) facts.rateLimit = decision.facts;
+		if (decision.refusal !== undefined) {
+			facts.retryAfterSeconds = decision.retryAfterSeconds;
+			observer.countRateLimitExceeded(homeTenant.id);
+			throw decision.refusal;
+		}
+		meter.countRequest(tenant.id, key?.api_key_id);
+		return new CallerContext(identity, request, services, tenants);
+	}
+
+	async #addStorage({ identity, facts, isAdmitted }: Passage): Promise<void> {
+		if (identity === undefined) return;
+		const { tenant } = identity;
+		const source = this.#parts.tenants;
+		const usedBytes = await this.#storageFacts.usedBytes(tenant.id, () => source.tenant(tenant.id).usage(), isAdmitted);
+		if (usedBytes !== undefined) facts.storage = { usedBytes, quotaBytes: tenant.quota.max_storage_bytes };
+	}
+
+	/**
+	 * The error to answer with. What is no HiveError is a defect: it is logged, and the answer says nothing of it. An
+	 * INTERNAL that a floor threw itself (a full disk, damaged data) is logged too and answers in that floor's words.
+	 */
+	#errorOf(thrown: unknown, passage: Passage): HiveError {
+		const { observer } = this.#parts;
+		const { facts } = passage;
+		if (!(thrown instanceof HiveError)) {
+			this.#logDefect(thrown, passage);
+			return new HiveError("INTERNAL", "internal error; the log tells more under this request id", undefined, {
+				cause: thrown,
+			});
+		}
+		if (thrown.code === "INTERNAL") this.#logDefect(thrown, passage);
+		if (passage.identity === undefined && isAuthFailure(thrown)) observer.countAuthFailure(thrown.code);
+		if (thrown.code === "QUOTA_EXCEEDED" && facts.tenantId !== undefined) {
+			observer.countQuotaExceeded(facts.tenantId, quotaName(thrown));
+		}
+		if (ERROR_TABLE[thrown.code].http === 503 && facts.retryAfterSeconds === undefined) {
+			const told = thrown.details?.retry_after_seconds;
+			facts.retryAfterSeconds = typeof told === "number" ? told : UNAVAILABLE_RETRY_SECONDS;
+		}
+		return thrown;
+	}
+
+	/** A stream fails after its answer has begun: its errors pass the same door. */
+	#guarded(output: unknown, passage: Passage): unknown {
+		if (passage.operation?.rest.answer !== "ndjson") return output;
+		const errorOf = (thrown: unknown): HiveError => this.#errorOf(thrown, passage);
+		return (async function* () {
+			try {
+				yield* output as AsyncIterable<unknown>;
+			} catch (thrown) {
+				throw errorOf(thrown);
+			}
+		})();
+	}
+
+	#logDefect(err: unknown, { request, facts }: Passage): void {
+		const fields = { request_id: request.requestId, operation: request.operation, tenant_id: facts.tenantId, err };
+		this.#parts.log.error(fields, "an operation failed for a reason that is no one's input");
+	}
+}
+
+const isAuthFailure = (error: HiveError): boolean =>
+	ERROR_TABLE[error.code].http === 401 || error.code === "TENANT_SUSPENDED" || error.code === "HUB_UNAVAILABLE";
+
+/** `max_storage_bytes` is `storage`. */
+function quotaName(error: HiveError): string {
+	const quota = error.details?.quota;
+	return typeof quota === "string" ? (/^max_([a-z]+)/.exec(quota)?.[1] ?? quota) : "unknown";
+}
+
+/** For whoever proved who they are. The tenant's handle is made when it is asked for. */
+class CallerContext implements OperationContext<NodeServices> {
+	readonly caller: Caller;
+	readonly requestId: string;
+	readonly signal: AbortSignal;
+	readonly services: NodeServices;
+	readonly #tenantId: TenantId;
+	readonly #tenants: TenantSource;
+	#tenant: Tenant | undefined;
+
+	constructor(identity: Identity, request: PipelineRequest, services: NodeServices, tenants: TenantSource) {
+		this.caller = identity;
+		this.requestId = request.requestId;
+		this.signal = request.signal;
+		this.services = services;
+		this.#tenantId = identity.tenant.id;
+		this.#tenants = tenants;
+	}
+
+	get tenant(): Tenant {
+		this.#tenant ??= this.#tenants.tenant(this.#tenantId);
+		return this.#tenant;
+	}
+}
+
+/** Where nobody had to say who they are, there is no tenant to work in. */
+class OpenContext implements OperationContext<NodeServices> {
+	readonly requestId: string;
+	readonly signal: AbortSignal;
+	readonly services: NodeServices;
+
+	constructor(request: PipelineRequest, services: NodeServices) {
+		this.requestId = request.requestId;
+		this.signal = request.signal;
+		this.services = services;
+	}
+
+	get tenant(): never {
+		throw new Error("a public operation has no tenant");
+	}
+
+	get caller(): never {
+		throw new Error("a public operation has no caller");
+	}
+}

@@ -1,0 +1,42 @@
+import { z } from "zod";
+import type { VectorId } from "../base/ids.ts";
+import type { Payload } from "../base/schemas.ts";
+import type { Hit, StoredVector } from "../storage/shard-types.ts";
+
+/** A vector as answers show it. */
+export const vectorAnswerSchema = z.strictObject({
+	id: z.union([z.string(), z.int()]).describe('as it was given: 1 and "1" are different'),
+	vector: z.array(z.number()).optional().describe("float32 values, exactly as stored"),
+	payload: z.record(z.string(), z.unknown()).optional(),
+});
+
+export const hitAnswerSchema = vectorAnswerSchema.extend({
+	score: z.number().describe("cosine similarity or inner product, higher first; euclidean distance, lower first"),
+});
+
+export interface VectorAnswer {
+	readonly id: VectorId;
+	readonly vector?: readonly number[];
+	readonly payload?: Payload;
+}
+
+export interface HitAnswer extends VectorAnswer {
+	readonly score: number;
+}
+
+export function vectorAnswer(stored: StoredVector): VectorAnswer {
+	const answer: { id: VectorId; vector?: number[]; payload?: Payload } = { id: stored.id };
+	if (stored.vector !== undefined) answer.vector = Array.from(stored.vector);
+	if (stored.payload !== undefined) answer.payload = JSON.parse(stored.payload) as Payload;
+	return answer;
+}
+
+export function hitAnswer(hit: Hit): HitAnswer {
+	const answer: { id: VectorId; score: number; vector?: number[]; payload?: Payload } = {
+		id: hit.id,
+		score: hit.score,
+	};
+	if (hit.payload !== undefined) answer.payload = JSON.parse(hit.payload) as Payload;
+	if (hit.vector !== undefined) answer.vector = Array.from(hit.vector);
+	return answer;
+}

@@ -1,0 +1,109 @@
+import { HiveError } from "../base/errors.ts";
+import type { VectorId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import { parseVector, requireFit, type VectorRule } from "../base/vector.ts";
+import type { UpsertBatch } from "../storage/shard-types.ts";
+
+/** One vector to be written, checked. */
+export interface VectorEntry {
+	readonly id: VectorId;
+	readonly vector: Float32Array;
+	/** JSON text of an object. */
+	readonly payload: string | undefined;
+}
+
+const UTF8_BYTES_PER_CHAR_MAX = 3;
+
+const invalid = (field: string, reason: string): HiveError =>
+	new HiveError("VALIDATION_FAILED", `${field} ${reason}`, { field });
+
+/**
+ * Checks `{"id"?, "vector", "payload"?}` by hand: this runs for each of millions of vectors.
+ *
+ * @param place where it stands in the request, `vectors[3]`, or "" for a line of its own.
+ * @throws VALIDATION_FAILED, INVALID_VECTOR, DIMENSION_MISMATCH, each naming its field.
+ */
+export function parseVectorEntry(value: unknown, place: string, rule: VectorRule, newId: () => VectorId): VectorEntry {
+	if (!isPlainObject(value))
+		throw invalid(place === "" ? "line" : place, 'must be an object {"id", "vector", "payload"}');
+	const at = place === "" ? "" : `${place}.`;
+	for (const name in value) {
+		if (name !== "id" && name !== "vector" && name !== "payload") {
+			throw invalid(`${at}${shorten(name)}`, "is not a known field");
+		}
+	}
+	if (value.vector === undefined) throw invalid(`${at}vector`, "is missing");
+	const id = value.id === undefined ? newId() : requireVectorId(value.id, `${at}id`);
+	const vector = parseVector(value.vector, `${at}vector`);
+	requireFit(vector, rule, `${at}vector`);
+	return { id, vector, payload: payloadText(value.payload, `${at}payload`) };
+}
+
+/** Packs entries for the shards; of entries with the same id the last one counts. */
+export function packEntries(entries: readonly VectorEntry[], dimension: number): UpsertBatch {
+	const entryById = new Map<VectorId, VectorEntry>();
+	for (const entry of entries) entryById.set(entry.id, entry);
+	const ids: VectorId[] = [];
+	const payloads: (string | undefined)[] = [];
+	const vectors = new Float32Array(entryById.size * dimension);
+	for (const entry of entryById.values()) {
+		vectors.set(entry.vector, ids.length * dimension);
+		ids.push(entry.id);
+		payloads.push(entry.payload);
+	}
+	return { ids, vectors, payloads };
+}
+
+/**
+ * @returns the JSON text of a payload, undefined for none (absent or null).
+ * @throws VALIDATION_FAILED unless it is an object of at most LIMITS.payloadBytesMax bytes of JSON.
+ */
+export function payloadText(payload: unknown, field: string): string | undefined {
+	if (payload === undefined || payload === null) return undefined;
+	if (!isPlainObject(payload)) throw invalid(field, "must be an object");
+	let text: string;
+	try {
+		text = JSON.stringify(payload);
+	} catch (cause) {
+		throw new HiveError("VALIDATION_FAILED", `${field} has no JSON form`, { field }, { cause });
+	}
+	if (
+		text.length * UTF8_BYTES_PER_CHAR_MAX > LIMITS.payloadBytesMax &&
+		Buffer.byteLength(text, "utf8") > LIMITS.payloadBytesMax
+	) {
+		throw invalid(field, `is larger than ${LIMITS.payloadBytesMax} bytes of JSON`);
+	}
+	return text;
+}
+
+/** A string of 1..256 UTF-8 bytes or an integer 0..2^53-1, as `vectorIdSchema` has it, without its cost. */
+function requireVectorId(id: unknown, field: string): VectorId {
+	if (typeof id === "number") {
+		// Adding 0 turns -0 into the 0 that it is stored as.
+		if (Number.isSafeInteger(id) && id >= 0) return id + 0;
+	} else if (typeof id === "string" && id.length > 0 && id.length <= LIMITS.vectorIdBytesMax) {
+		const isShort = id.length * UTF8_BYTES_PER_CHAR_MAX <= LIMITS.vectorIdBytesMax;
+		// A lone surrogate has no UTF-8 form, so it could not come out as it went in.
+		if ((isShort || Buffer.byteLength(id, "utf8") <= LIMITS.vectorIdBytesMax) && id.isWellFormed()) return id;
+	}
+	throw invalid(
+		field,
+		`must be text of 1 to ${LIMITS.vectorIdBytesMax} bytes of UTF-8, or an integer from 0 to ${LIMITS.vectorIdIntegerMax}`,
+	);
+}
+
+const FIELD_NAME_LENGTH_MAX = 100;
+
+/** An unknown field's name comes from the caller and may be of any length. */
+export const shorten = (name: string): string =>
+	name.length <= FIELD_NAME_LENGTH_MAX ? name : `${name.slice(0, FIELD_NAME_LENGTH_MAX)}…`;
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+	return (
+		typeof value === "object" &&
+		value !== null &&
+		!Array.isArray(value) &&
+		!ArrayBuffer.isView(value) &&
+		!(value instanceof Date)
+	);
+}

@@ -1,0 +1,281 @@
+import { z } from "zod";
+import { HiveError } from "../base/errors.ts";
+import type { Filter } from "../base/filter.ts";
+import { newVectorId, type VectorId } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+import { vectorIdSchema } from "../base/schemas.ts";
+import { parseVector, requireFit } from "../base/vector.ts";
+import type { Selector } from "../storage/shard-types.ts";
+import {
+	collectionField,
+	filterField,
+	idsField,
+	PAYLOAD_JSON_SCHEMA,
+	VECTOR_JSON_SCHEMA,
+	vectorField,
+	withPayloadField,
+	withVectorField,
+} from "./input-fields.ts";
+import { type AnyOperation, defineOperation } from "./node-services.ts";
+import { vectorAnswer, vectorAnswerSchema } from "./vector-answer.ts";
+import { packEntries, parseVectorEntry, payloadText } from "./vector-entry.ts";
+
+const READERS = ["ADMIN", "READ_WRITE", "READ_ONLY", "MCP"] as const;
+const WRITERS = ["ADMIN", "READ_WRITE", "MCP"] as const;
+const DELETERS = ["ADMIN", "READ_WRITE"] as const;
+
+const INTEGER_ID_PATTERN = /^(?:0|[1-9]\d{0,15})$/;
+
+/** One vector named in a path, where integers and strings look alike. */
+const pathIdFields = {
+	collection: collectionField,
+	id: vectorIdSchema.describe(
+		"percent-encoded. Digits alone (no leading zero, up to 2^53-1) mean the integer id, unless `id_type=string`",
+	),
+	id_type: z.enum(["auto", "string"]).default("auto").describe('`string`: `7` means the id "7", not 7'),
+};
+
+function pathId(input: { readonly id: VectorId; readonly id_type: "auto" | "string" }): VectorId {
+	if (typeof input.id === "number" || input.id_type === "string" || !INTEGER_ID_PATTERN.test(input.id)) return input.id;
+	const integer = Number(input.id);
+	return integer <= LIMITS.vectorIdIntegerMax ? integer : input.id;
+}
+
+const vectorNotFound = (id: VectorId): HiveError =>
+	new HiveError("VECTOR_NOT_FOUND", "the collection has no vector with this id", { id });
+
+const selectorFields = { collection: collectionField, ids: idsField.optional(), filter: filterField };
+const ONE_SELECTOR = { error: "give either ids or filter", path: ["ids"] };
+const hasOneSelector = (input: { readonly ids?: unknown; readonly filter?: unknown }): boolean =>
+	(input.ids === undefined) !== (input.filter === undefined);
+
+/** After `hasOneSelector`. */
+const selectorOf = (input: {
+	readonly ids?: readonly VectorId[] | undefined;
+	readonly filter?: Filter | undefined;
+}): Selector => (input.ids === undefined ? { filter: input.filter! } : { ids: input.ids });
+
+const upsertVectors = defineOperation({
+	name: "vectors.upsert",
+	summary: "Insert vectors, or replace those with the same ids",
+	description:
+		"The whole request is checked before anything is written, and each shard writes its part atomically. Of vectors with the same id in one request the last counts.",
+	scope: "tenant",
+	permissions: WRITERS,
+	input: z.strictObject({
+		collection: collectionField,
+		vectors: z
+			.array(
+				z.unknown().meta({
+					type: "object",
+					properties: {
+						id: {
+							description: "made up when absent",
+							anyOf: [
+								{ type: "string", minLength: 1, maxLength: LIMITS.vectorIdBytesMax },
+								{ type: "integer", minimum: 0, maximum: LIMITS.vectorIdIntegerMax },
+							],
+						},
+						vector: VECTOR_JSON_SCHEMA,
+						payload: PAYLOAD_JSON_SCHEMA,
+					},
+					required: ["vector"],
+					additionalProperties: false,
+					examples: [{ id: "a", vector: [0.1, 0.2, 0.3], payload: { lang: "en" } }],
+				}),
+			)
+			.min(1)
+			.max(LIMITS.upsertVectorsMax),
+	}),
+	output: z.strictObject({
+		upserted: z.int().describe("vectors written, each id once"),
+		ids: z.array(z.union([z.string(), z.int()])).describe("in the order of the request, made-up ones included"),
+	}),
+	rest: { method: "POST", path: "/collections/{collection}/vectors", body: "json" },
+	async run({ tenant, services }, input) {
+		const collection = await tenant.collection(input.collection);
+		const newId = (): VectorId => newVectorId(services.random);
+		const entries = input.vectors.map((entry, index) =>
+			parseVectorEntry(entry, `vectors[${index}]`, collection.record, newId),
+		);
+		const { affectedCount } = await collection.upsert(packEntries(entries, collection.record.dimension));
+		services.meter.countVectorsWritten(tenant.id, affectedCount);
+		return { upserted: affectedCount, ids: entries.map((entry) => entry.id) };
+	},
+});
+
+const getVector = defineOperation({
+	name: "vectors.get",
+	summary: "Read one vector",
+	scope: "tenant",
+	permissions: READERS,
+	input: z.strictObject({ ...pathIdFields, with_payload: withPayloadField, with_vector: withVectorField }),
+	output: vectorAnswerSchema,
+	rest: {
+		method: "GET",
+		path: "/collections/{collection}/vectors/{id}",
+		query: ["id_type", "with_payload", "with_vector"],
+	},
+	async run({ tenant }, input) {
+		const collection = await tenant.collection(input.collection);
+		const id = pathId(input);
+		const options = { withPayload: input.with_payload, withVector: input.with_vector };
+		const [stored] = await collection.get([id], options);
+		if (stored === undefined) throw vectorNotFound(id);
+		return vectorAnswer(stored);
+	},
+});
+
+const updateVector = defineOperation({
+	name: "vectors.update",
+	summary: "Merge a vector's payload, replace the vector, or both",
+	description: "Top-level fields of `payload` replace those that are stored; null removes a field.",
+	scope: "tenant",
+	permissions: WRITERS,
+	input: z
+		.strictObject({
+			...pathIdFields,
+			vector: vectorField,
+			payload: z.unknown().optional().meta(PAYLOAD_JSON_SCHEMA),
+		})
+		.refine((input) => input.vector !== undefined || (input.payload ?? undefined) !== undefined, {
+			error: "give vector, payload or both",
+			path: ["payload"],
+		}),
+	output: z.strictObject({ id: z.union([z.string(), z.int()]), updated: z.literal(true) }),
+	rest: { method: "PATCH", path: "/collections/{collection}/vectors/{id}", query: ["id_type"], body: "json" },
+	async run({ tenant, services }, input) {
+		const collection = await tenant.collection(input.collection);
+		const id = pathId(input);
+		const request: { id: VectorId; vector?: Float32Array; payloadPatch?: string } = { id };
+		if (input.vector !== undefined) {
+			request.vector = parseVector(input.vector, "vector");
+			requireFit(request.vector, collection.record, "vector");
+		}
+		const payloadPatch = payloadText(input.payload, "payload");
+		if (payloadPatch !== undefined) request.payloadPatch = payloadPatch;
+		await collection.update(request);
+		services.meter.countVectorsWritten(tenant.id, 1);
+		return { id, updated: true };
+	},
+});
+
+const deleteVector = defineOperation({
+	name: "vectors.delete_one",
+	summary: "Delete one vector",
+	scope: "tenant",
+	permissions: DELETERS,
+	input: z.strictObject(pathIdFields),
+	output: z.strictObject({ deleted: z.int() }),
+	rest: { method: "DELETE", path: "/collections/{collection}/vectors/{id}", query: ["id_type"] },
+	async run({ tenant }, input) {
+		const collection = await tenant.collection(input.collection);
+		const id = pathId(input);
+		const { affectedCount } = await collection.delete({ ids: [id] });
+		if (affectedCount === 0) throw vectorNotFound(id);
+		return { deleted: affectedCount };
+	},
+});
+
+const getVectors = defineOperation({
+	name: "vectors.get_many",
+	summary: "Read vectors by ids or by filter",
+	description: "By ids: in their order, without those that are not there. By filter: the first `limit` in id order.",
+	scope: "tenant",
+	permissions: READERS,
+	input: z
+		.strictObject({
+			...selectorFields,
+			limit: z.int().min(1).max(LIMITS.scrollLimitMax).default(LIMITS.scrollLimitDefault),
+			with_payload: withPayloadField,
+			with_vector: withVectorField,
+		})
+		.refine(hasOneSelector, ONE_SELECTOR),
+	output: z.strictObject({ vectors: z.array(vectorAnswerSchema) }),
+	rest: { method: "POST", path: "/collections/{collection}/vectors/get", body: "json" },
+	async run({ tenant }, input) {
+		const collection = await tenant.collection(input.collection);
+		const options = { withPayload: input.with_payload, withVector: input.with_vector };
+		const selector = selectorOf(input);
+		if ("ids" in selector) {
+			const found = await collection.get(selector.ids, options);
+			return { vectors: found.filter((stored) => stored !== undefined).map(vectorAnswer) };
+		}
+		const page = await collection.scroll({ ...options, filter: selector.filter, limit: input.limit });
+		return { vectors: page.vectors.map(vectorAnswer) };
+	},
+});
+
+const deleteVectors = defineOperation({
+	name: "vectors.delete_many",
+	summary: "Delete vectors by ids or by filter",
+	scope: "tenant",
+	permissions: DELETERS,
+	input: z.strictObject(selectorFields).refine(hasOneSelector, ONE_SELECTOR),
+	output: z.strictObject({ deleted: z.int().describe("vectors that were there") }),
+	rest: { method: "POST", path: "/collections/{collection}/vectors/delete", body: "json" },
+	async run({ tenant }, input) {
+		const collection = await tenant.collection(input.collection);
+		const { affectedCount } = await collection.delete(selectorOf(input));
+		return { deleted: affectedCount };
+	},
+});
+
+const countVectors = defineOperation({
+	name: "vectors.count",
+	summary: "Count vectors: all, those a filter matches, or those of some ids that are there",
+	scope: "tenant",
+	permissions: READERS,
+	input: z
+		.strictObject(selectorFields)
+		.refine((input) => input.ids === undefined || input.filter === undefined, ONE_SELECTOR),
+	output: z.strictObject({ count: z.int() }),
+	rest: { method: "POST", path: "/collections/{collection}/vectors/count", body: "json" },
+	async run({ tenant }, input) {
+		const collection = await tenant.collection(input.collection);
+		if (input.ids === undefined) {
+			return { count: await collection.count(input.filter) };
+		}
+		const found = await collection.get([...new Set(input.ids)], { withPayload: false, withVector: false });
+		return { count: found.filter((stored) => stored !== undefined).length };
+	},
+});
+
+const scrollVectors = defineOperation({
+	name: "vectors.scroll",
+	summary: "Read all vectors page by page, in id order",
+	scope: "tenant",
+	permissions: READERS,
+	input: z.strictObject({
+		collection: collectionField,
+		filter: filterField,
+		limit: z.int().min(1).max(LIMITS.scrollLimitMax).default(LIMITS.scrollLimitDefault),
+		cursor: z.string().min(1).max(1_024).nullable().optional().describe("`next_cursor` of the page before"),
+		with_payload: withPayloadField,
+		with_vector: withVectorField,
+	}),
+	output: z.strictObject({ vectors: z.array(vectorAnswerSchema), next_cursor: z.string().nullable() }),
+	rest: { method: "POST", path: "/collections/{collection}/vectors/scroll", body: "json" },
+	async run({ tenant }, input) {
+		const collection = await tenant.collection(input.collection);
+		const page = await collection.scroll({
+			limit: input.limit,
+			withPayload: input.with_payload,
+			withVector: input.with_vector,
+			...(input.filter === undefined ? {} : { filter: input.filter }),
+			...(input.cursor ? { cursor: input.cursor } : {}),
+		});
+		return { vectors: page.vectors.map(vectorAnswer), next_cursor: page.cursor };
+	},
+});
+
+export const VECTOR_OPERATIONS: readonly AnyOperation[] = [
+	upsertVectors,
+	getVector,
+	updateVector,
+	deleteVector,
+	getVectors,
+	deleteVectors,
+	countVectors,
+	scrollVectors,
+];
