@@ -1,0 +1,208 @@
+import { encode } from "@msgpack/msgpack";
+import { ERROR_TABLE, HiveError } from "../../base/errors.ts";
+import { newRequestId, type RandomBytes, REQUEST_ID_PATTERN } from "../../base/ids.ts";
+import type { Log } from "../../observe/log.ts";
+import type {
+	AnswerFacts,
+	ErrorBody,
+	Pipeline,
+	PipelineAnswer,
+	PipelineRequest,
+} from "../../operations/pipeline-types.ts";
+import { acceptedFormat, acceptsLines } from "./accept-header.ts";
+import { addFactHeaders, securityHeaders } from "./answer-headers.ts";
+import type { WireFormat } from "./body-format.ts";
+import { lineStream } from "./line-stream.ts";
+import { type BodyDeadlines, RequestBody } from "./request-body.ts";
+import { readRequestInput } from "./request-input.ts";
+import type { RestRoute } from "./rest-route.ts";
+import { toWireValue } from "./wire-value.ts";
+
+export interface RestAdapterParts {
+	readonly pipeline: Pipeline;
+	readonly log: Log;
+	readonly random: RandomBytes;
+	readonly isTls: boolean;
+	readonly maxBodyBytes: number;
+	readonly bodyDeadlines: BodyDeadlines;
+}
+
+/** One request being answered, as the server keeps track of it. */
+export interface Exchange {
+	readonly request: Request;
+	/** Decoded by the server; undefined where the address named no route as it stood. */
+	readonly pathValues: Readonly<Record<string, string>>;
+	readonly remoteAddress: string;
+	/** The client waits for us, not we for the client: its silence is no reason to hang up. */
+	isOurTurn: boolean;
+	/** Called once, when nothing is left to be sent. */
+	onEnd(): void;
+}
+
+const CONTENT_TYPES = {
+	json: "application/json; charset=utf-8",
+	msgpack: "application/msgpack",
+	ndjson: "application/x-ndjson",
+	text: "text/plain; version=0.0.4; charset=utf-8",
+	html: "text/html; charset=utf-8",
+} as const;
+
+/** Requests to pipeline calls, pipeline answers to responses. Decides nothing about what a caller may do. */
+export class RestAdapter {
+	readonly #baseHeaders: Record<string, string>;
+
+	constructor(private readonly parts: RestAdapterParts) {
+		this.#baseHeaders = securityHeaders(parts.isTls);
+	}
+
+	/** Answers a request for an operation. Never rejects; `exchange.onEnd` is called when the last byte was made. */
+	async answer(route: RestRoute, exchange: Exchange): Promise<Response> {
+		const { request } = exchange;
+		const requestId = this.requestId(request);
+		const accept = request.headers.get("accept");
+		const format = route.answer === "ndjson" ? "json" : acceptedFormat(accept);
+		const isAccepted =
+			route.answer === "json" ? format !== undefined : route.answer !== "ndjson" || acceptsLines(accept);
+		if (!isAccepted) {
+			const offered = route.answer === "json" ? "application/json or application/msgpack" : "application/x-ndjson";
+			exchange.onEnd();
+			return this.refuse(new HiveError("NOT_ACCEPTABLE", `this answers ${offered}`), requestId, "json");
+		}
+		const body = new RequestBody(request, this.parts.bodyDeadlines);
+		let answer: PipelineAnswer;
+		try {
+			answer = await this.parts.pipeline.execute(this.#pipelineRequest(route, exchange, requestId, body));
+		} catch (cause) {
+			answer = { ok: false, error: this.#internal(cause, requestId), facts: { requestId } };
+		}
+		return this.#render(route, exchange, answer, format ?? "json", body);
+	}
+
+	/** An answer that no operation gave: nothing there, another method, stopping. */
+	refuse(error: HiveError, requestId: string, format: WireFormat, extraHeaders?: Record<string, string>): Response {
+		const headers = { ...this.#baseHeaders, ...extraHeaders };
+		return this.#failure(error, { requestId }, headers, format);
+	}
+
+	/** The client's own, if it can be kept; else a new one. */
+	requestId(request: Request): string {
+		const given = request.headers.get("x-request-id");
+		return given !== null && REQUEST_ID_PATTERN.test(given) ? given : newRequestId(this.parts.random);
+	}
+
+	#pipelineRequest(route: RestRoute, exchange: Exchange, requestId: string, body: RequestBody): PipelineRequest {
+		const { request } = exchange;
+		const { headers } = request;
+		const authorization = headers.get("authorization");
+		const apiKey = headers.get("x-api-key");
+		const actingTenant = headers.get("x-tenant-id");
+		return {
+			operation: route.operation.name,
+			credentials: {
+				...(authorization === null ? undefined : { authorization }),
+				...(apiKey === null ? undefined : { apiKey }),
+			},
+			...(actingTenant === null ? undefined : { actingTenant }),
+			requestId,
+			remoteAddress: exchange.remoteAddress,
+			protocol: "rest",
+			// Made only when asked for: most operations never look.
+			get signal() {
+				return request.signal;
+			},
+			readInput: () => readRequestInput(route, request, exchange.pathValues, body, this.parts.maxBodyBytes),
+		};
+	}
+
+	#render(
+		route: RestRoute,
+		exchange: Exchange,
+		answer: PipelineAnswer,
+		format: WireFormat,
+		body: RequestBody,
+	): Response {
+		const { facts } = answer;
+		const headers = { ...this.#baseHeaders };
+		// The rest of such a body would have to be read before the next request on this connection.
+		if (body.leavesUnread(this.parts.maxBodyBytes) && !(answer.ok && route.answer === "ndjson")) {
+			headers.Connection = "close";
+		}
+		let isStreaming = false;
+		try {
+			if (!answer.ok) return this.#failure(answer.error, facts, headers, format);
+			addFactHeaders(headers, facts);
+			if (route.answer === "ndjson") {
+				isStreaming = true;
+				return this.#lines(route, exchange, answer.output as AsyncIterable<unknown>, facts, headers);
+			}
+			if (route.answer !== "json") return send(String(answer.output), route.status, headers, route.answer);
+			return send(renderValue(answer.output, format), route.status, headers, format);
+		} catch (cause) {
+			return this.#failure(this.#internal(cause, facts.requestId), facts, headers, format);
+		} finally {
+			if (!isStreaming) exchange.onEnd();
+		}
+	}
+
+	#lines(
+		route: RestRoute,
+		exchange: Exchange,
+		output: AsyncIterable<unknown>,
+		facts: AnswerFacts,
+		headers: Record<string, string>,
+	): Response {
+		exchange.isOurTurn = false;
+		const stream = lineStream(output, (value) => JSON.stringify(toWireValue(value)), exchange.request.signal, {
+			onTurn: (isOurs) => {
+				exchange.isOurTurn = isOurs;
+			},
+			lastLine: (cause) => errorBody(this.#asHiveError(cause, facts.requestId), facts.requestId),
+			onEnd: () => exchange.onEnd(),
+			onCleanupError: (cause) => this.#internal(cause, facts.requestId),
+		});
+		if (exchange.request.method !== "HEAD") return send(stream, route.status, headers, "ndjson");
+		void stream.cancel();
+		return send(null, route.status, headers, "ndjson");
+	}
+
+	#failure(error: HiveError, facts: AnswerFacts, headers: Record<string, string>, format: WireFormat): Response {
+		addFactHeaders(headers, facts);
+		const { http } = ERROR_TABLE[error.code];
+		if (http === 401) headers["WWW-Authenticate"] = "Bearer";
+		return send(renderValue(errorBody(error, facts.requestId), format), http, headers, format);
+	}
+
+	#asHiveError(cause: unknown, requestId: string): HiveError {
+		return cause instanceof HiveError ? cause : this.#internal(cause, requestId);
+	}
+
+	/** A defect: the log gets it whole, the client only that it happened. */
+	#internal(cause: unknown, requestId: string): HiveError {
+		this.parts.log.error({ request_id: requestId, err: cause }, "a request failed unexpectedly");
+		return new HiveError("INTERNAL", "something went wrong on our side", undefined, { cause });
+	}
+}
+
+function errorBody(error: HiveError, requestId: string): ErrorBody {
+	const { message, code, details } = error;
+	return details === undefined
+		? { error: message, code, request_id: requestId }
+		: { error: message, code, details, request_id: requestId };
+}
+
+type Content = string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | null;
+
+function renderValue(value: unknown, format: WireFormat): string | Uint8Array<ArrayBuffer> {
+	const wire = toWireValue(value);
+	return format === "json" ? JSON.stringify(wire) : encode(wire, { ignoreUndefined: true });
+}
+
+function send(
+	content: Content,
+	status: number,
+	headers: Record<string, string>,
+	type: keyof typeof CONTENT_TYPES,
+): Response {
+	headers["Content-Type"] = CONTENT_TYPES[type];
+	return new Response(content, { status, headers });
+}
