@@ -1,0 +1,288 @@
+import { AddressLimiter } from "../access/address-limiter.ts";
+import { Authenticator } from "../access/authenticator.ts";
+import { MetricsDoor } from "../access/metrics-door.ts";
+import { QuotaGate } from "../access/quota-gate.ts";
+import { RateLimiter } from "../access/rate-limiter.ts";
+import { UsageMeter } from "../access/usage-meter.ts";
+import { createRestServer } from "../api/rest/rest-server.ts";
+import { DEFAULT_TENANT, type NodeId, type TenantId } from "../base/ids.ts";
+import { TenantDirectory } from "../cluster/tenant-directory.ts";
+import { ChangeFeed } from "../hub/change-feed.ts";
+import type { RateLimits } from "../hub/models.ts";
+import { EventLoopLag, systemEvery } from "../observe/event-loop-lag.ts";
+import type { Log } from "../observe/log.ts";
+import { Metrics } from "../observe/metrics.ts";
+import { OPERATIONS } from "../operations/operation-table.ts";
+import { OperationPipeline } from "../operations/pipeline.ts";
+import { Trash } from "../shards/trash.ts";
+import { WorkerPool } from "../shards/worker-pool.ts";
+import { startWorkerThread } from "../shards/worker-thread.ts";
+import { useNativeFolder } from "../storage/native-addons.ts";
+import { type DataFolder, openDataFolder } from "./data-folder.ts";
+import { ensureClusterSecret } from "./folder-secrets.ts";
+import { type HubLink, openHubLink } from "./hub-link.ts";
+import { explainListenError } from "./listen-error.ts";
+import { NodeState } from "./node-state.ts";
+import { openShardsPerWorker, readProcessLimits } from "./process-limits.ts";
+import type { ProcessParts } from "./process-parts.ts";
+import type { Settings } from "./settings.ts";
+import { StoredUsage } from "./stored-usage.ts";
+import { Teardown } from "./teardown.ts";
+import { readTlsFiles } from "./tls-files.ts";
+import { UsageReporter } from "./usage-reporter.ts";
+
+export interface RunningNode {
+	/** `http://127.0.0.1:7801`, without a slash at the end. */
+	readonly url: string;
+	readonly nodeId: NodeId;
+	/** Path of the ADMIN key's file when this start made one; a command prints it. */
+	readonly adminKeyPath?: string;
+	/**
+	 * Answers what is under way, refuses what comes, and closes everything in order. Settles when every database is closed
+	 * and the data folder is free. Idempotent.
+	 */
+	stop(): Promise<void>;
+}
+
+/** How long one question for changes stays open at the hub. */
+const FEED_WAIT_SECONDS = 30;
+/** A hub that is away must not hold up a stop. */
+const LAST_REPORT_MS_MAX = 3_000;
+
+/**
+ * Puts a node together and starts it: what `hive-vector serve` does. It takes requests when the promise settles.
+ *
+ * @throws HiveError CONFLICT when the data folder or the port is taken; VALIDATION_FAILED when the folder can't be used;
+ *         HUB_UNAVAILABLE when the embedded hub's database can't be reached. Nothing is left open then.
+ */
+export async function startNode(settings: Settings, parts: ProcessParts): Promise<RunningNode> {
+	const teardown = new Teardown();
+	try {
+		const folder = openDataFolder(settings.values.data_dir, parts.random);
+		teardown.add(() => folder.release());
+		return await startOn(folder, settings, parts, teardown);
+	} catch (cause) {
+		await teardown.run();
+		throw explainListenError(cause, settings.values.server.host, settings.values.server.port);
+	}
+}
+
+async function startOn(
+	folder: DataFolder,
+	settings: Settings,
+	parts: ProcessParts,
+	teardown: Teardown,
+): Promise<RunningNode> {
+	const { clock, random, log, version } = parts;
+	const { server, cluster, auth, metrics: metricsSettings, rate_limits } = settings.values;
+	useNativeFolder(folder.nativePath);
+	if (cluster.enabled) ensureClusterSecret(folder, random);
+
+	const lag = new EventLoopLag(() => clock.monotonicMs(), systemEvery);
+	teardown.add(() => lag.stop());
+	const state = new NodeState({ nodeId: folder.nodeId, lag });
+	const metrics = new Metrics(metricsSettings.max_tenant_series, state);
+
+	const link = await openHubLink(settings, folder, parts, metrics);
+	teardown.add(() => link.close());
+	const { directory } = link;
+
+	const pool = openPool(settings, folder, log);
+	teardown.add(() => pool.close());
+	const meter = new UsageMeter(clock);
+	const tenants = new TenantDirectory({
+		dataDir: folder.path,
+		directory,
+		pool,
+		gate: new QuotaGate(directory),
+		clock,
+		random,
+		log: (message, facts) => log.warn(facts, message),
+	});
+	const stored = new StoredUsage(folder.storedUsagePath, () => tenants.knownUsage());
+	await stored.load();
+	teardown.add(async () => {
+		await tenants.close();
+		stored.save();
+	});
+	state.wire({ directory, pool, stored });
+
+	const reporter = new UsageReporter({
+		nodeId: folder.nodeId,
+		hub: directory.hub,
+		meter,
+		clock,
+		sequences: {
+			read: () => folder.readCounter("usageSequence"),
+			write: (sequence) => folder.writeCounter("usageSequence", sequence),
+		},
+		storedBy: async (tenantId) => ((await directory.tenant(tenantId)) ? tenants.tenant(tenantId).usage() : undefined),
+	});
+	teardown.add(reportUsageUntilStopped(reporter, stored, settings.values.hub.usage_report_interval, log));
+
+	const feed = followHub(
+		link,
+		folder,
+		tenants,
+		(tenantId) => {
+			stored.forget(tenantId);
+			metrics.forgetTenant(tenantId);
+		},
+		parts,
+	);
+	await feed.start();
+	teardown.add(() => feed.stop());
+	// An embedded hub is there or it isn't; a remote one may come later, and until then the node isn't ready.
+	if (settings.values.hub.mode === "embedded") await directory.hub.health();
+
+	const authenticator = new Authenticator(directory, clock, auth.required ? {} : { anonymousTenant: DEFAULT_TENANT });
+	const limiter = new RateLimiter(clock, defaultRateLimits(settings));
+	const door = new MetricsDoor(metricsSettings);
+	const pipeline = new OperationPipeline({
+		operations: OPERATIONS,
+		authenticator,
+		limiter,
+		addressLimiter: new AddressLimiter(clock),
+		meter,
+		tenants,
+		observer: metrics,
+		log,
+		services: {
+			clock,
+			random,
+			directory,
+			authenticator,
+			limiter,
+			meter,
+			version,
+			startedAtMs: clock.nowMs(),
+			isClusterMode: cluster.enabled,
+			defaultReplicaCount: cluster.enabled ? cluster.replicas : 1,
+			defaultRateLimits: rate_limits,
+			readiness: () => state.readiness(),
+			nodes: async () => [state.nodeInfo()],
+			usageOf: (tenantId) => tenants.tenant(tenantId).usage(),
+			storedBytes: async () => stored.totalBytes(),
+			dropTenant: (tenantId) => tenants.sweepTenant(tenantId),
+			countSearch: (seconds) => metrics.countSearch(seconds),
+			metricsText: () => metrics.render(),
+			metricsAdmits: (authorization) => door.admits(authorization),
+		},
+	});
+	const pem = readTlsFiles(server.tls);
+	const rest = createRestServer({
+		operations: OPERATIONS,
+		pipeline,
+		settings: {
+			host: server.host,
+			port: server.port,
+			maxBodyBytes: server.max_body_bytes,
+			...(pem !== undefined && { tls: pem }),
+		},
+		log,
+		random,
+		version,
+	});
+	const { url } = rest.start();
+	state.listening(url);
+	teardown.add(() => rest.stop());
+
+	new Trash(folder.path, random).empty().catch((err: unknown) => log.warn({ err }, "the trash could not be emptied"));
+	log.info({ url, node_id: folder.nodeId, cluster_mode: cluster.enabled, version }, "the node takes requests");
+	return {
+		url,
+		nodeId: folder.nodeId,
+		...(link.adminKeyPath !== undefined && { adminKeyPath: link.adminKeyPath }),
+		stop: () => {
+			state.drain();
+			return teardown.run();
+		},
+	};
+}
+
+function openPool(settings: Settings, folder: DataFolder, log: Log): WorkerPool {
+	const { workers, memory_budget_bytes } = settings.values.server;
+	return new WorkerPool({
+		workerCount: workers,
+		settings: {
+			dataDir: folder.path,
+			nodeTag: new Bun.CryptoHasher("sha256").update(folder.nodeId).digest().subarray(0, 8),
+			memoryBudgetBytes: Math.floor(memory_budget_bytes / workers),
+			openShardsMax: openShardsPerWorker(readProcessLimits().openFilesMax, workers),
+		},
+		startWorker: startWorkerThread,
+		observer: {
+			// The scrape reads it from the pool's statistics.
+			queueDepth() {},
+			log: (level, message, facts) => log[level](facts, message),
+		},
+	});
+}
+
+/** In single-tenant mode only what was set limits anything; several tenants always have limits. */
+function defaultRateLimits(settings: Settings): Partial<RateLimits> | undefined {
+	const limits = settings.values.rate_limits;
+	if (settings.values.cluster.enabled) return limits;
+	const chosen = Object.entries(limits).filter(([name]) =>
+		settings.explicitlySet(`rate_limits.${name as keyof RateLimits}`),
+	);
+	return chosen.length === 0 ? undefined : Object.fromEntries(chosen);
+}
+
+/** @returns stops the reports, after a last one if the hub takes it in time. */
+function reportUsageUntilStopped(
+	reporter: UsageReporter,
+	stored: StoredUsage,
+	intervalSeconds: number,
+	log: Log,
+): () => Promise<void> {
+	const report = async (): Promise<void> => {
+		try {
+			await reporter.report();
+			stored.save();
+		} catch (err) {
+			log.warn({ err }, "usage could not be reported; it will be sent again");
+		}
+	};
+	const timer = setInterval(() => void report(), intervalSeconds * 1000);
+	timer.unref();
+	return async () => {
+		clearInterval(timer);
+		const { promise: tooLate, resolve } = Promise.withResolvers<void>();
+		const lastTimer = setTimeout(resolve, LAST_REPORT_MS_MAX);
+		await Promise.race([report(), tooLate]);
+		clearTimeout(lastTimer);
+	};
+}
+
+/** Keeps the cache and the disk in step with what the hub decided, wherever it was asked for. */
+function followHub(
+	{ directory }: HubLink,
+	folder: DataFolder,
+	tenants: TenantDirectory,
+	onTenantGone: (tenantId: TenantId) => void,
+	{ random, log }: ProcessParts,
+): ChangeFeed {
+	return new ChangeFeed({
+		hub: directory.hub,
+		directory,
+		cursors: {
+			load: async () => folder.readCounter("cursor"),
+			save: async (cursor) => folder.writeCounter("cursor", cursor),
+		},
+		subscribers: [
+			{
+				onCollectionDeleted: (tenantId) => tenants.sweepTenant(tenantId as TenantId),
+				onTenantDeleted: async (tenantId) => {
+					await tenants.sweepTenant(tenantId as TenantId);
+					onTenantGone(tenantId as TenantId);
+				},
+				onGap: () => tenants.dropUnknownTenants(),
+			},
+		],
+		waitSeconds: FEED_WAIT_SECONDS,
+		random,
+		onFailure: (err, what) =>
+			log.warn({ err }, what === "poll" ? "the hub did not tell what changed" : "a change could not be carried out"),
+	});
+}

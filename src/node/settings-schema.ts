@@ -1,0 +1,297 @@
+import { API_KEY_PATTERN, SERVICE_KEY_PATTERN } from "../base/ids.ts";
+import { LIMITS } from "../base/limits.ts";
+
+/** One setting: what it takes, in words and in code. */
+export interface Leaf<T> {
+	readonly leaf: true;
+	/** Completes "expected …". */
+	readonly expected: string;
+	readonly initial: T;
+	/** A value as YAML gave it; undefined when it is not `expected`. */
+	fromValue(value: unknown): T | undefined;
+	/** A value as an environment variable or a flag gives it: always text. */
+	fromText(text: string): T | undefined;
+	/** What `config show` may print of it. Absent: all. */
+	readonly mask?: (value: T) => string;
+	/**
+	 * Present where the function comes with a later version: the file may name the setting, but only with its default
+	 * or a value that changes nothing yet.
+	 */
+	readonly harmless?: (value: T) => boolean;
+}
+
+export type SettingsTree = { readonly [key: string]: Leaf<never> | SettingsTree };
+type Values<S> = S extends Leaf<infer T> ? T : { readonly [K in keyof S]: Values<S[K]> };
+
+/** Dotted paths of all leaves: `server.port`. */
+type Paths<S, P extends string = ""> = {
+	[K in keyof S & string]: S[K] extends { readonly leaf: true } ? `${P}${K}` : Paths<S[K], `${P}${K}.`>;
+}[keyof S & string];
+
+const MASK = "********";
+
+function leaf<T>(
+	initial: T,
+	expected: string,
+	fromValue: (value: unknown) => T | undefined,
+	fromText: (text: string) => T | undefined,
+): Leaf<T> {
+	return { leaf: true, expected, initial, fromValue, fromText };
+}
+
+function number(initial: number, min: number, max: number): Leaf<number> {
+	const fromValue = (value: unknown) =>
+		typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max ? value : undefined;
+	return leaf(initial, `an integer from ${min} to ${max}`, fromValue, (text) =>
+		/^-?\d{1,16}$/.test(text) ? fromValue(Number(text)) : undefined,
+	);
+}
+
+function numberOrAuto(min: number, max: number): Leaf<number | "auto"> {
+	const inner = number(min, min, max);
+	return leaf<number | "auto">(
+		"auto",
+		`auto, or ${inner.expected}`,
+		(value) => (value === "auto" ? value : inner.fromValue(value)),
+		(text) => (text === "auto" ? text : inner.fromText(text)),
+	);
+}
+
+const textToFlag = (text: string) =>
+	/^(true|1|yes|on)$/i.test(text) ? true : /^(false|0|no|off)$/i.test(text) ? false : undefined;
+
+function flag(initial: boolean): Leaf<boolean> {
+	return leaf(
+		initial,
+		"true or false",
+		(value) => (typeof value === "boolean" ? value : undefined),
+		(text) => textToFlag(text),
+	);
+}
+
+const flagOrAuto: Leaf<boolean | "auto"> = leaf<boolean | "auto">(
+	"auto",
+	"auto, true or false",
+	(value) => (value === "auto" || typeof value === "boolean" ? value : undefined),
+	(text) => (text === "auto" ? text : textToFlag(text)),
+);
+
+function oneOf<const T extends string>(initial: T, choices: readonly T[]): Leaf<T> {
+	const pick = (value: unknown) => choices.find((choice) => choice === value);
+	const expected =
+		choices.length === 2 ? choices.join(" or ") : `${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}`;
+	return leaf(initial, choices.length === 1 ? choices[0]! : expected, pick, pick);
+}
+
+function text(initial: string, expected: string, isValid: (text: string) => boolean): Leaf<string> {
+	const fromValue = (value: unknown) => (typeof value === "string" && isValid(value) ? value : undefined);
+	return leaf(initial, expected, fromValue, fromValue);
+}
+
+/** May be left out; then undefined. */
+function optionalText(expected: string, isValid: (text: string) => boolean): Leaf<string | undefined> {
+	const fromValue = (value: unknown) => (typeof value === "string" && isValid(value) ? value : undefined);
+	return leaf<string | undefined>(undefined, expected, fromValue, fromValue);
+}
+
+function optionalNumber(min: number, max: number): Leaf<number | undefined> {
+	const inner = number(min, min, max);
+	return leaf<number | undefined>(undefined, inner.expected, inner.fromValue, inner.fromText);
+}
+
+function textList(): Leaf<readonly string[]> {
+	return leaf<readonly string[]>(
+		[],
+		"a list of texts",
+		(value) =>
+			Array.isArray(value) && value.every((item) => typeof item === "string" && item !== "") ? value : undefined,
+		(csv) =>
+			csv
+				.split(",")
+				.map((item) => item.trim())
+				.filter((item) => item !== ""),
+	);
+}
+
+const secret = (setting: Leaf<string | undefined>): Leaf<string | undefined> => ({ ...setting, mask: () => MASK });
+
+/** Accepted at its default, or where `harmless` says so; its function comes with a later version. */
+const later = <T>(setting: Leaf<T>, harmless: (value: T) => boolean = () => false): Leaf<T> => ({
+	...setting,
+	harmless,
+});
+
+const isFilled = (value: string) => value.trim() !== "" && !value.includes("\0");
+
+function isHttpUrl(value: string): boolean {
+	const url = URL.parse(value);
+	return url !== null && (url.protocol === "http:" || url.protocol === "https:") && url.hash === "";
+}
+
+function isDatabase(value: string): boolean {
+	return value === "sqlite" || /^postgres(ql)?:\/\/./.test(value);
+}
+
+/** The password between `user:` and `@`. */
+const maskPassword = (address: string) => address.replace(/^(\w+:\/\/[^:/@]*):.*@/, `$1:${MASK}@`);
+
+/** Below it the shards of a single search may push each other out. */
+export const MEMORY_BUDGET_MIN = 64 * 1024 * 1024;
+
+const HOUR = 3_600;
+const DAY = 24 * HOUR;
+
+/** Every setting of CONTRACT section 7, with its default. Names and nesting are those of the file. */
+export const SETTINGS_SCHEMA = {
+	data_dir: text("./data", "a folder", isFilled),
+	server: {
+		host: text("127.0.0.1", "a host name or an IP address", (value) => /^[A-Za-z0-9.:_%-]{1,253}$/.test(value)),
+		port: number(7801, 0, 65_535),
+		tls: {
+			cert: optionalText("the path of a PEM file", isFilled),
+			key: optionalText("the path of a PEM file", isFilled),
+		},
+		max_body_bytes: number(LIMITS.requestBodyBytesMax, 1_024, 1024 * 1024 * 1024),
+		workers: numberOrAuto(1, 256),
+		/** What open shards may take together, in bytes; auto: half of what the machine or the container has. */
+		memory_budget_bytes: numberOrAuto(MEMORY_BUDGET_MIN, Number.MAX_SAFE_INTEGER),
+	},
+	auth: {
+		required: flagOrAuto,
+		brute_force: {
+			failures: later(number(5, 1, 1_000_000)),
+			window_seconds: later(number(60, 1, DAY)),
+			block_seconds: later(number(300, 1, 30 * DAY)),
+		},
+	},
+	hub: {
+		mode: oneOf("embedded", ["embedded", "remote"]),
+		database: { ...text("sqlite", "sqlite, or a postgres:// address", isDatabase), mask: maskPassword },
+		api_url: optionalText("an http:// or https:// address", isHttpUrl),
+		service_api_key: secret(
+			optionalText('a service key: "svc_" and 40 letters or digits', (value) => SERVICE_KEY_PATTERN.test(value)),
+		),
+		timeout_seconds: number(30, 1, HOUR),
+		retries: number(3, 0, 10),
+		stale_ttl_seconds: number(HOUR, 0, 30 * DAY),
+		cache: {
+			ttl_seconds: number(300, 1, DAY),
+			quota_ttl_seconds: number(60, 1, DAY),
+			max_entries: number(100_000, 100, 10_000_000),
+			redis: later(secret(optionalText("a redis:// address", isFilled))),
+		},
+		connection_pool: { max_per_host: number(10, 1, 1_000) },
+		usage_report_interval: number(300, 1, DAY),
+	},
+	cluster: {
+		enabled: flag(false),
+		listen: later(text("/ip4/0.0.0.0/tcp/7802", "a multiaddress", isFilled)),
+		join: later(textList()),
+		secret_file: later(optionalText("the path of a file", isFilled)),
+		replicas: number(3, 1, LIMITS.replicaCountMax),
+		mdns: later(flag(false)),
+		write_consistency: later(oneOf("quorum", ["one", "quorum", "all"])),
+		read_consistency: later(oneOf("one", ["one", "quorum", "all"])),
+	},
+	rate_limits: {
+		requests_per_minute: number(1_000, 1, 1_000_000_000),
+		requests_per_hour: number(10_000, 1, 1_000_000_000),
+		mcp_requests_per_minute: number(100, 1, 1_000_000_000),
+	},
+	mcp: {
+		// Switching off what is not there yet changes nothing.
+		enabled: later(flag(true), (enabled) => !enabled),
+		max_concurrent_requests_per_tenant: later(number(10, 1, 10_000)),
+		timeout_seconds: later(number(300, 1, DAY)),
+	},
+	graphql: {
+		enabled: later(flag(true), (enabled) => !enabled),
+		introspection: later(flag(true), (enabled) => !enabled),
+		max_depth: later(number(10, 1, 100)),
+		max_cost: later(number(1_000, 1, 1_000_000)),
+	},
+	embedding: {
+		provider: later(oneOf("none", ["none", "openai", "onnx"])),
+		url: later(optionalText("an http:// or https:// address", isHttpUrl)),
+		model: later(optionalText("the name of a model", isFilled)),
+		api_key: later(secret(optionalText("a key", isFilled))),
+		dimension: later(optionalNumber(1, LIMITS.dimensionMax)),
+	},
+	audit: {
+		enabled: later(flag(true), (enabled) => !enabled),
+		retention_days: later(number(365, 1, 36_500)),
+	},
+	metrics: {
+		public: flag(false),
+		token: secret(
+			optionalText(
+				"a token of 16 to 512 printable ASCII characters without spaces, and not an API key",
+				(value) => /^[\x21-\x7e]{16,512}$/.test(value) && !API_KEY_PATTERN.test(value),
+			),
+		),
+		max_tenant_series: number(1_000, 0, 1_000_000),
+	},
+	log: {
+		level: oneOf("info", ["trace", "debug", "info", "warn", "error", "fatal"]),
+		format: oneOf("auto", ["auto", "json", "pretty"]),
+	},
+} as const;
+
+/** The tree of values, `auto` not yet resolved. */
+export type SettingsValues = Values<typeof SETTINGS_SCHEMA>;
+export type SettingPath = Paths<typeof SETTINGS_SCHEMA>;
+export type AnyLeaf = Leaf<unknown>;
+
+export const isLeaf = (node: unknown): node is AnyLeaf =>
+	typeof node === "object" && node !== null && "leaf" in node && node.leaf === true;
+
+/** Every setting by its dotted path, in the order of the file. */
+export function settingLeaves(): ReadonlyMap<string, AnyLeaf> {
+	const leaves = new Map<string, AnyLeaf>();
+	const walk = (tree: object, prefix: string): void => {
+		for (const [key, node] of Object.entries(tree)) {
+			if (isLeaf(node)) leaves.set(`${prefix}${key}`, node);
+			else walk(node, `${prefix}${key}.`);
+		}
+	};
+	walk(SETTINGS_SCHEMA, "");
+	return leaves;
+}
+
+/** `server.tls.cert` → `HIVE_VECTOR_SERVER_TLS_CERT`. */
+export const environmentName = (path: string): string => `HIVE_VECTOR_${path.toUpperCase().replaceAll(".", "_")}`;
+
+/** The known name that `unknown` was probably meant to be, if one is close. */
+export function nearestName(unknown: string, known: Iterable<string>): string | undefined {
+	let best: string | undefined;
+	let bestDistance = Math.max(2, Math.floor(unknown.length / 4)) + 1;
+	for (const name of known) {
+		const distance = editDistance(unknown.toLowerCase(), name.toLowerCase(), bestDistance);
+		if (distance < bestDistance) {
+			best = name;
+			bestDistance = distance;
+		}
+	}
+	return best;
+}
+
+/** Levenshtein's distance with swaps of neighbours; anything from `limit` on may come out as `limit`. */
+function editDistance(from: string, to: string, limit: number): number {
+	if (Math.abs(from.length - to.length) >= limit) return limit;
+	let beforeLast: number[] = [];
+	let last = Array.from({ length: to.length + 1 }, (_, index) => index);
+	for (let row = 1; row <= from.length; row++) {
+		const current = [row];
+		for (let column = 1; column <= to.length; column++) {
+			const same = from[row - 1] === to[column - 1];
+			let distance = Math.min(last[column]! + 1, current[column - 1]! + 1, last[column - 1]! + (same ? 0 : 1));
+			if (row > 1 && column > 1 && from[row - 1] === to[column - 2] && from[row - 2] === to[column - 1]) {
+				distance = Math.min(distance, beforeLast[column - 2]! + 1);
+			}
+			current.push(distance);
+		}
+		beforeLast = last;
+		last = current;
+	}
+	return last[to.length]!;
+}
