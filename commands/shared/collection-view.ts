@@ -1,0 +1,32 @@
+import { formatBytes, formatCount } from "./units.ts";
+
+/** What the commands read of a collection's description. */
+export interface CollectionInfo {
+	readonly name: string;
+	readonly full_name: string;
+	readonly dimension: number;
+	readonly metric: string;
+	readonly quantization: string;
+	readonly index: string;
+	readonly shards: number;
+	readonly replicas: number;
+	readonly hnsw: { readonly m: number; readonly ef_construction: number; readonly ef_search: number };
+	readonly vectors: number;
+	readonly bytes: number;
+	readonly created_at: string;
+}
+
+export function collectionFields(info: CollectionInfo): (readonly [name: string, value: string])[] {
+	return [
+		["name", info.full_name],
+		["vectors", formatCount(info.vectors)],
+		["storage", formatBytes(info.bytes)],
+		["dimension", formatCount(info.dimension)],
+		["metric", info.metric],
+		["quantization", info.quantization],
+		["index", info.index],
+		["hnsw", `m ${info.hnsw.m}, ef_construction ${info.hnsw.ef_construction}, ef_search ${info.hnsw.ef_search}`],
+		["shards", `${info.shards}, replicas ${info.replicas}`],
+		["created", info.created_at],
+	];
+}

@@ -1,0 +1,57 @@
+/** One finding of `doctor`. */
+export interface Finding {
+	readonly check: string;
+	readonly state: "ok" | "warn" | "fail";
+	readonly detail: string;
+	/** What to do about it; given where the state is not `ok`. */
+	readonly advice?: string;
+}
+
+const MIB = 2 ** 20;
+
+export function judgeDisk(freeBytes: number, totalBytes: number, show: (bytes: number) => string): Finding {
+	const share = totalBytes === 0 ? 0 : freeBytes / totalBytes;
+	const check = "free disk";
+	const detail = `${show(freeBytes)} free (${(share * 100).toFixed(0)} %)`;
+	if (freeBytes < 64 * MIB)
+		return { check, state: "fail", detail, advice: "make room: a full disk refuses every write" };
+	if (freeBytes < 1024 * MIB || share < 0.05)
+		return { check, state: "warn", detail, advice: "make room before it runs out" };
+	return { check, state: "ok", detail };
+}
+
+/** Each open shard takes a few file descriptors, each connection one. */
+export function judgeOpenFiles(limit: number): Finding {
+	const check = "open files";
+	const detail = limit === Number.POSITIVE_INFINITY ? "no limit" : `limit ${limit}`;
+	const advice = "raise it: ulimit -n 65536, or LimitNOFILE=65536 in a systemd unit";
+	if (limit < 256) return { check, state: "fail", detail, advice };
+	return limit < 4096 ? { check, state: "warn", detail, advice } : { check, state: "ok", detail };
+}
+
+/**
+ * @param nodeMs     the node's time by its answer, whole seconds
+ * @param localMs    ours in the middle of the exchange
+ * @param exchangeMs how long the exchange took
+ */
+export function judgeClock(nodeMs: number, localMs: number, exchangeMs: number): Finding {
+	// The header has whole seconds, and the answer was on its way for up to the whole exchange.
+	const skewMs = Math.max(0, Math.abs(nodeMs + 500 - localMs) - 500 - exchangeMs);
+	const check = "clocks";
+	if (skewMs < 2_000) return { check, state: "ok", detail: "the node's clock agrees with this machine's" };
+	const detail = `the node's clock is ${(skewMs / 1000).toFixed(0)} s ${nodeMs > localMs ? "ahead" : "behind"}`;
+	return {
+		check,
+		state: skewMs < 60_000 ? "warn" : "fail",
+		detail,
+		advice: "run NTP on both: expiry and rate limits go by the clock",
+	};
+}
+
+/** @param mode of a secret's file */
+export function judgeSecretMode(path: string, mode: number): Finding {
+	const check = "admin key file";
+	const bits = (mode & 0o777).toString(8).padStart(4, "0");
+	if ((mode & 0o077) === 0) return { check, state: "ok", detail: `${path}, mode ${bits}` };
+	return { check, state: "warn", detail: `${path} has mode ${bits}`, advice: `others can read it: chmod 600 ${path}` };
+}

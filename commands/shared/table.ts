@@ -1,0 +1,44 @@
+import Table from "cli-table3";
+import { printable, type Terminal } from "./terminal.ts";
+
+const NO_LINES = Object.fromEntries(
+	[
+		...["top", "top-mid", "top-left", "top-right", "bottom", "bottom-mid", "bottom-left", "bottom-right"],
+		...["left", "left-mid", "mid", "mid-mid", "right", "right-mid", "middle"],
+	].map((name) => [name, ""]),
+);
+
+export interface Column {
+	readonly title: string;
+	readonly align?: "left" | "right";
+}
+
+/** Columns without rules, so that `grep`, `awk` and `cut` read them as easily as people do. Ends with a line break. */
+export function renderTable(
+	columns: readonly Column[],
+	rows: readonly (readonly string[])[],
+	terminal: Terminal,
+): string {
+	const table = new Table({
+		head: columns.map((column) => column.title),
+		colAligns: columns.map((column) => column.align ?? "left"),
+		chars: NO_LINES,
+		style: { head: terminal.color ? ["bold"] : [], border: [], "padding-left": 0, "padding-right": 2 },
+	});
+	for (const row of rows) table.push(row.map(printable));
+	return trimEnds(table.toString());
+}
+
+/** One thing, a field a line. */
+export function renderRecord(fields: readonly (readonly [name: string, value: string])[], terminal: Terminal): string {
+	const table = new Table({
+		chars: NO_LINES,
+		style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
+	});
+	for (const [name, value] of fields) {
+		table.push([terminal.color ? `\u001b[1m${name}\u001b[22m` : name, printable(value)]);
+	}
+	return trimEnds(table.toString());
+}
+
+const trimEnds = (text: string): string => `${text.replaceAll(/[ \t]+$/gm, "")}\n`;
