@@ -80,7 +80,7 @@ const damages: Record<string, (path: string) => void> = {
 };
 
 for (const [kind, damage] of Object.entries(damages)) {
-	for (const victim of [/index\.usearch$/, /vectors\.f32$/]) {
+	for (const victim of [/\.usearch$/, /index\.manifest$/, /vectors\.f32$/]) {
 		test(`a ${kind} ${victim.source} is noticed and made anew from what is stored`, async () => {
 			folder = mkdtempSync(join(tmpdir(), "hive-vector-damage-"));
 			const dataDir = join(folder, "data");
