@@ -2,7 +2,7 @@ import { z } from "zod";
 import { HiveError } from "./errors.ts";
 import { parseFilter } from "./filter.ts";
 import { LIMITS } from "./limits.ts";
-import { fieldPathSchema } from "./schemas.ts";
+import { fieldPathSchema } from "./payload-path.ts";
 
 const key = {
 	type: "string",

@@ -1,3 +1,5 @@
+import { z } from "zod";
+import { LIMITS } from "./limits.ts";
 import type { Payload } from "./schemas.ts";
 
 /**
@@ -15,6 +17,15 @@ export interface PayloadPath {
 export type PathStep = string | number | null;
 
 const STEP = /"([^"\\]*)"|([^.[\]"]+)|\[(\d{1,9})?\]/y;
+
+export const fieldPathSchema = z
+	.string()
+	.min(1)
+	.max(LIMITS.payloadFieldPathLengthMax)
+	.refine((text) => parsePayloadPath(text) !== undefined, {
+		error: 'a payload field is keys joined by dots, such as city, address.city, tags[] or "a key.with dots"',
+	})
+	.describe("a payload field; dots reach into objects, `[]` into each element of an array");
 
 /** @returns the path, or undefined where the text is none (empty, a lone surrogate, a dot or bracket out of place). */
 export function parsePayloadPath(text: string): PayloadPath | undefined {

@@ -7,7 +7,6 @@ import {
 	type VectorId,
 } from "./ids.ts";
 import { LIMITS } from "./limits.ts";
-import { parsePayloadPath } from "./payload-path.ts";
 
 /**
  * Schemas of the values that every floor shares. Each object is strict: an unknown field is an error that names it.
@@ -61,12 +60,3 @@ export const hnswSchema = z.strictObject({
 
 /** A payload: any JSON object. */
 export type Payload = Record<string, unknown>;
-
-export const fieldPathSchema = z
-	.string()
-	.min(1)
-	.max(LIMITS.payloadFieldPathLengthMax)
-	.refine((text) => parsePayloadPath(text) !== undefined, {
-		error: 'a payload field is keys joined by dots, such as city, address.city, tags[] or "a key.with dots"',
-	})
-	.describe("a payload field; dots reach into objects, `[]` into each element of an array");

@@ -1,8 +1,8 @@
 import { z } from "zod";
 import { LIMITS } from "../base/limits.ts";
+import { fieldPathSchema } from "../base/payload-path.ts";
 import {
 	collectionNameSchema,
-	fieldPathSchema,
 	hnswSchema,
 	payloadIndexTypeSchema,
 	permissionSchema,

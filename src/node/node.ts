@@ -76,6 +76,7 @@ async function startOn(
 	const { clock, random, log, version } = parts;
 	const { server, cluster, auth, metrics: metricsSettings, rate_limits } = settings.values;
 	useNativeFolder(folder.nativePath);
+	for (const setting of settings.listIdle()) log.warn({ setting }, "a setting has no effect in this version");
 	if (cluster.enabled) ensureClusterSecret(folder, random);
 
 	const lag = new EventLoopLag(() => clock.monotonicMs(), systemEvery);

@@ -13,11 +13,10 @@ export interface Leaf<T> {
 	fromText(text: string): T | undefined;
 	/** What `config show` may print of it. Absent: all. */
 	readonly mask?: (value: T) => string;
-	/**
-	 * Present where the function comes with a later version: the file may name the setting, but only with its default
-	 * or a value that changes nothing yet.
-	 */
-	readonly harmless?: (value: T) => boolean;
+	/** The function comes with a later version, and going on without it would mislead: only the default is taken. */
+	readonly refused?: true;
+	/** The function comes with a later version, and going without it endangers nothing: any value is taken, with a warning. */
+	readonly idle?: true;
 }
 
 export type SettingsTree = { readonly [key: string]: Leaf<never> | SettingsTree };
@@ -115,11 +114,10 @@ function textList(): Leaf<readonly string[]> {
 
 const secret = (setting: Leaf<string | undefined>): Leaf<string | undefined> => ({ ...setting, mask: () => MASK });
 
-/** Accepted at its default, or where `harmless` says so; its function comes with a later version. */
-const later = <T>(setting: Leaf<T>, harmless: (value: T) => boolean = () => false): Leaf<T> => ({
-	...setting,
-	harmless,
-});
+/** Accepted at its default alone: to go on without its function would mislead. */
+const later = <T>(setting: Leaf<T>): Leaf<T> => ({ ...setting, refused: true });
+
+const idle = <T>(setting: Leaf<T>): Leaf<T> => ({ ...setting, idle: true });
 
 const isFilled = (value: string) => value.trim() !== "" && !value.includes("\0");
 
@@ -159,9 +157,9 @@ export const SETTINGS_SCHEMA = {
 	auth: {
 		required: flagOrAuto,
 		brute_force: {
-			failures: later(number(5, 1, 1_000_000)),
-			window_seconds: later(number(60, 1, DAY)),
-			block_seconds: later(number(300, 1, 30 * DAY)),
+			failures: idle(number(5, 1, 1_000_000)),
+			window_seconds: idle(number(60, 1, DAY)),
+			block_seconds: idle(number(300, 1, 30 * DAY)),
 		},
 	},
 	hub: {
@@ -185,13 +183,13 @@ export const SETTINGS_SCHEMA = {
 	},
 	cluster: {
 		enabled: flag(false),
-		listen: later(text("/ip4/0.0.0.0/tcp/7802", "a multiaddress", isFilled)),
+		listen: idle(text("/ip4/0.0.0.0/tcp/7802", "a multiaddress", isFilled)),
 		join: later(textList()),
-		secret_file: later(optionalText("the path of a file", isFilled)),
+		secret_file: idle(optionalText("the path of a file", isFilled)),
 		replicas: number(3, 1, LIMITS.replicaCountMax),
-		mdns: later(flag(false)),
-		write_consistency: later(oneOf("quorum", ["one", "quorum", "all"])),
-		read_consistency: later(oneOf("one", ["one", "quorum", "all"])),
+		mdns: idle(flag(false)),
+		write_consistency: idle(oneOf("quorum", ["one", "quorum", "all"])),
+		read_consistency: idle(oneOf("one", ["one", "quorum", "all"])),
 	},
 	rate_limits: {
 		requests_per_minute: number(1_000, 1, 1_000_000_000),
@@ -199,16 +197,15 @@ export const SETTINGS_SCHEMA = {
 		mcp_requests_per_minute: number(100, 1, 1_000_000_000),
 	},
 	mcp: {
-		// Switching off what is not there yet changes nothing.
-		enabled: later(flag(true), (enabled) => !enabled),
-		max_concurrent_requests_per_tenant: later(number(10, 1, 10_000)),
-		timeout_seconds: later(number(300, 1, DAY)),
+		enabled: idle(flag(true)),
+		max_concurrent_requests_per_tenant: idle(number(10, 1, 10_000)),
+		timeout_seconds: idle(number(300, 1, DAY)),
 	},
 	graphql: {
-		enabled: later(flag(true), (enabled) => !enabled),
-		introspection: later(flag(true), (enabled) => !enabled),
-		max_depth: later(number(10, 1, 100)),
-		max_cost: later(number(1_000, 1, 1_000_000)),
+		enabled: idle(flag(true)),
+		introspection: idle(flag(true)),
+		max_depth: idle(number(10, 1, 100)),
+		max_cost: idle(number(1_000, 1, 1_000_000)),
 	},
 	embedding: {
 		provider: later(oneOf("none", ["none", "openai", "onnx"])),
@@ -218,8 +215,8 @@ export const SETTINGS_SCHEMA = {
 		dimension: later(optionalNumber(1, LIMITS.dimensionMax)),
 	},
 	audit: {
-		enabled: later(flag(true), (enabled) => !enabled),
-		retention_days: later(number(365, 1, 36_500)),
+		enabled: idle(flag(true)),
+		retention_days: idle(number(365, 1, 36_500)),
 	},
 	metrics: {
 		public: flag(false),

@@ -82,6 +82,13 @@ export class Settings {
 		return this.origins.has(path);
 	}
 
+	/** Settings that were given another value than their default and have no effect in this version. */
+	listIdle(): readonly string[] {
+		return [...settingLeaves()]
+			.filter(([path, leaf]) => leaf.idle === true && !Bun.deepEquals(valueAt(this.values, path), leaf.initial))
+			.map(([path]) => path);
+	}
+
 	/** Every setting with where it came from, secrets masked, in the order of the file. */
 	listOrigins(): readonly SettingOrigin[] {
 		return [...settingLeaves()].map(([path, leaf]) => ({
@@ -119,7 +126,7 @@ export function loadSettings(sources: SettingsSources): Settings {
 			problems.push(
 				`${assignment.origin}: ${assignment.path}: expected ${leaf.expected}, found ${found(leaf, assignment.value)}`,
 			);
-		} else if (leaf.harmless !== undefined && !Bun.deepEquals(value, leaf.initial) && !leaf.harmless(value)) {
+		} else if (leaf.refused === true && !Bun.deepEquals(value, leaf.initial)) {
 			problems.push(`${assignment.origin}: ${unsupported(assignment.path, leaf, value)}`);
 		} else {
 			values.set(assignment.path, value);

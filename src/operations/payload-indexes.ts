@@ -1,14 +1,10 @@
 import { z } from "zod";
 import { HiveError } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
-import { parsePayloadPath } from "../base/payload-path.ts";
-import { fieldPathSchema, payloadIndexTypeSchema } from "../base/schemas.ts";
+import { fieldPathSchema } from "../base/payload-path.ts";
+import { payloadIndexTypeSchema } from "../base/schemas.ts";
 import { collectionField } from "./input-fields.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
-
-const fieldField = fieldPathSchema.refine((text) => parsePayloadPath(text) !== undefined, {
-	error: "a payload path: keys joined by dots, `[]` after a key for each element of an array",
-});
 
 const payloadIndexesSchema = z.strictObject({
 	payload_indexes: z.record(z.string(), payloadIndexTypeSchema).describe("all of the collection's, by field"),
@@ -19,7 +15,7 @@ const createPayloadIndex = defineOperation({
 	summary: "Index a payload field, so that filters on it need not look at every vector",
 	scope: "tenant",
 	permissions: ["ADMIN", "READ_WRITE"],
-	input: z.strictObject({ collection: collectionField, field: fieldField, type: payloadIndexTypeSchema }),
+	input: z.strictObject({ collection: collectionField, field: fieldPathSchema, type: payloadIndexTypeSchema }),
 	output: payloadIndexesSchema,
 	rest: { method: "PUT", path: "/collections/{collection}/payload-indexes/{field}", body: "json" },
 	async run({ tenant }, input) {
@@ -40,7 +36,7 @@ const dropPayloadIndex = defineOperation({
 	summary: "Drop the index of a payload field",
 	scope: "tenant",
 	permissions: ["ADMIN", "READ_WRITE"],
-	input: z.strictObject({ collection: collectionField, field: fieldField }),
+	input: z.strictObject({ collection: collectionField, field: fieldPathSchema }),
 	output: payloadIndexesSchema,
 	rest: { method: "DELETE", path: "/collections/{collection}/payload-indexes/{field}" },
 	async run({ tenant }, input) {

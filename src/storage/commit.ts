@@ -1,6 +1,6 @@
 import type { VectorId } from "../base/ids.ts";
 import { parsePayload } from "./documents.ts";
-import { versionMs } from "./hybrid-clock.ts";
+import { versionMs, versionStamp } from "./hybrid-clock.ts";
 import { encodeId } from "./id-order.ts";
 import {
 	type CommitState,
@@ -32,8 +32,8 @@ export class Commit {
 	readonly #draft: CommitDraft;
 	readonly #batch: RowBatch;
 	readonly #vacated: number[] = [];
-	readonly #assigned: { readonly slot: number; readonly id: VectorId }[] = [];
-	readonly #rewritten: number[] = [];
+	readonly #assigned: { readonly slot: number; readonly id: VectorId; readonly stamp: number }[] = [];
+	readonly #rewritten: { readonly slot: number; readonly stamp: number }[] = [];
 	#digest: number;
 	#after: CommitState | undefined;
 
@@ -69,9 +69,9 @@ export class Commit {
 	/** The batch is on disk: make it so in memory, at once for whoever searches. */
 	apply(): void {
 		const { slots, store, keeper, highWater } = this.#state;
-		for (const { slot, id } of this.#assigned) slots.assign(slot, id);
+		for (const { slot, id, stamp } of this.#assigned) slots.assign(slot, id, stamp);
 		for (const slot of this.#vacated) slots.vacate(slot);
-		for (const slot of this.#rewritten) slots.touch(slot);
+		for (const { slot, stamp } of this.#rewritten) slots.restamp(slot, stamp);
 		store.settle();
 		this.#state.committed = this.#after!;
 		for (const callback of this.#draft.afterApply) callback();
@@ -100,9 +100,10 @@ export class Commit {
 		let slot: number;
 		if (after.vector === undefined && formerSlot !== undefined) {
 			slot = formerSlot;
-			this.#rewritten.push(slot);
+			this.#rewritten.push({ slot, stamp: versionStamp(version) });
 		} else {
-			slot = this.#putVector(id, after.vector!, scratch);
+			slot = this.#putVector(after.vector!, scratch);
+			this.#assigned.push({ slot, id, stamp: versionStamp(version) });
 			if (formerSlot !== undefined) this.#vacate(formerSlot);
 		}
 		this.#putPostings(change, slot);
@@ -123,10 +124,9 @@ export class Commit {
 		this.#vacate(before.slot);
 	}
 
-	#putVector(id: VectorId, vector: Float32Array, scratch: Float32Array): number {
+	#putVector(vector: Float32Array, scratch: Float32Array): number {
 		const { slots, vectors, scorer } = this.#state;
 		const slot = slots.reserve();
-		this.#assigned.push({ slot, id });
 		vectors.reserve(slot + 1);
 		scorer.normalise(vector, scratch, "vector");
 		vectors.write(slot, scratch);

@@ -1,5 +1,6 @@
 import type { VectorId } from "../base/ids.ts";
 import type { Payload } from "../base/schemas.ts";
+import { versionStamp } from "./hybrid-clock.ts";
 import { encodeId } from "./id-order.ts";
 import { type DocumentRow, documentKey, readDocument, readVector, vectorKey } from "./keyspace.ts";
 import type { LevelStore } from "./level-store.ts";
@@ -27,7 +28,8 @@ export class Documents {
 		const value = this.#store.get(key);
 		if (value === undefined) throw damagedDocument(id);
 		const row = readDocument(key, value);
-		if (row.isTombstone || row.slot !== slot) throw damagedDocument(id);
+		if (row.isTombstone || row.slot !== slot || versionStamp(row.version) !== this.#slots.stampOf(slot))
+			throw damagedDocument(id);
 		return row;
 	}
 

@@ -54,3 +54,8 @@ export class HybridClock {
 export function versionMs(version: Uint8Array): number {
 	return Buffer.from(version.buffer, version.byteOffset, version.byteLength).readUIntBE(0, 6);
 }
+
+/** 32 bits that tell versions of one document apart. */
+export function versionStamp(version: Uint8Array): number {
+	return Bun.hash.xxHash32(version);
+}

@@ -3,9 +3,10 @@ import type { VectorId } from "../base/ids.ts";
 import { parsePayload } from "./documents.ts";
 import { compileFilter, type FilterTest } from "./filter-evaluator.ts";
 import { type PostingReader, planFilter } from "./filter-planner.ts";
+import { versionStamp } from "./hybrid-clock.ts";
 import { isSealed, keyId, PREFIX, prefixEnd, readDocument } from "./keyspace.ts";
 import { type KeyRange, postingSlot } from "./payload-index.ts";
-import { damagedRow } from "./shard-errors.ts";
+import { damagedDocument, damagedRow } from "./shard-errors.ts";
 import type { ShardState } from "./shard-state.ts";
 import { SlotSet } from "./slot-set.ts";
 import { TimeSlice } from "./time-slice.ts";
@@ -63,7 +64,7 @@ export class Matcher {
 			const test = compileFilter(filter);
 			const matchesNow = this.slotTest(test);
 			let matches: SlotSet;
-			if (narrowed === undefined) matches = await this.#scan(test);
+			if (narrowed === undefined) matches = await this.#scan(test, watch.touched);
 			else matches = narrowed.isExact ? narrowed.slots : await this.#check(narrowed.slots, matchesNow);
 			if (watch.touched.size > 0) {
 				matches = SlotSet.of([...matches].filter((slot) => !watch.touched.has(slot)));
@@ -77,18 +78,26 @@ export class Matcher {
 	}
 
 	/** The matches among all documents; what changes meanwhile may be missing or too much. */
-	async #scan(test: FilterTest): Promise<SlotSet> {
-		const { store } = this.#state;
+	async #scan(test: FilterTest, touched: ReadonlySet<number>): Promise<SlotSet> {
+		const { store, slots } = this.#state;
+		let documentCount = 0;
 		const matches = new SlotSet();
 		const slice = this.#slice();
 		for await (const rows of store.rows({ gte: PREFIX.document, lt: prefixEnd(PREFIX.document) })) {
 			for (const [key, value] of rows) {
 				const row = readDocument(key, value);
-				if (row.isTombstone || !test(parsePayload(row.payloadText), keyId(key))) continue;
-				matches.add(row.slot);
+				if (row.isTombstone) continue;
+				const { slot } = row;
+				const id = keyId(key);
+				const isCurrent = slots.idOf(slot) === id && slots.stampOf(slot) === versionStamp(row.version);
+				if (!isCurrent && !touched.has(slot)) throw damagedDocument(id);
+				documentCount++;
+				if (test(parsePayload(row.payloadText), id)) matches.add(slot);
 				if (slice.isSpent) await slice.rest();
 			}
 		}
+		// Something hides a row: a damaged key, for instance.
+		if (touched.size === 0 && documentCount !== slots.count) throw damagedRow("document");
 		return matches;
 	}
 

@@ -7,13 +7,14 @@ import { Documents } from "./documents.ts";
 import { syncPath } from "./file-checksum.ts";
 import { exactVectorCountMax, GraphKeeper } from "./graph-keeper.ts";
 import { HighWater } from "./high-water.ts";
-import { HybridClock } from "./hybrid-clock.ts";
+import { HybridClock, versionStamp } from "./hybrid-clock.ts";
 import { decodeId } from "./id-order.ts";
 import { type IndexDefinition, IndexDefinitions } from "./index-definitions.ts";
 import {
 	type CommitState,
 	encodeMeta,
 	encodeOwner,
+	keyId,
 	keySeq,
 	keySlot,
 	metaKey,
@@ -33,6 +34,7 @@ import type { ShardState } from "./shard-state.ts";
 import type { ShardConfig } from "./shard-types.ts";
 import { SlotTable } from "./slot-table.ts";
 import type { StorageLog } from "./storage-log.ts";
+import { checkTables } from "./table-check.ts";
 import { VectorFile } from "./vector-file.ts";
 import { verifiedVectorSeal } from "./vector-seal.ts";
 
@@ -114,11 +116,13 @@ export async function openShardState(folder: string, config: ShardConfig, deps: 
 	let store: LevelStore | undefined;
 	let vectors: VectorFile | undefined;
 	try {
+		const hasDamage = await checkTables(join(folder, SHARD_FILES.database));
 		store = await LevelStore.open(join(folder, SHARD_FILES.database), log);
 		checkFormat(store, config);
 		const committed = readState(store, markedSeq);
 		const redo = await readRedo(store, committed);
 		const slots = await readSlotTable(store, committed);
+		if (hasDamage) await checkDocumentKeys(store, slots);
 		const scorer = new Scorer(config.metric, config.dimension);
 		vectors = await openVectors(folder, store, committed, slots, scorer);
 		const keeper = new GraphKeeper({
@@ -209,13 +213,22 @@ async function readSlotTable(store: LevelStore, committed: CommitState): Promise
 			const owner = readOwner(key, value);
 			const slot = keySlot(key);
 			digest = (digest + ownerDigest(slot, encodeOwner(owner))) >>> 0;
-			slots.restore(slot, decodeId(owner.encodedId));
+			slots.restore(slot, decodeId(owner.encodedId), versionStamp(owner.version));
 		}
 	}
 	if (slots.count !== committed.vectorCount || digest !== committed.digest) {
 		throw lostWrites({ vectors_expected: committed.vectorCount, vectors_found: slots.count });
 	}
 	return slots;
+}
+
+/** A damaged document is found out when it is read, but not one that is filed under another id now. */
+async function checkDocumentKeys(store: LevelStore, slots: SlotTable): Promise<void> {
+	let foundCount = 0;
+	for await (const rows of store.rows({ gte: PREFIX.document, lt: prefixEnd(PREFIX.document) })) {
+		for (const [key] of rows) if (slots.slotOf(keyId(key)) !== undefined) foundCount++;
+	}
+	if (foundCount !== slots.count) throw lostWrites({ vectors_expected: slots.count, vectors_found: foundCount });
 }
 
 function readDefinitions(store: LevelStore): Record<string, IndexDefinition> {

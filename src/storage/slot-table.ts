@@ -12,6 +12,8 @@ export interface ChangeWatch {
  */
 export class SlotTable {
 	readonly #ids: (VectorId | undefined)[] = [];
+	/** By slot: what tells the document's version. */
+	readonly #stamps: number[] = [];
 	readonly #slots = new Map<VectorId, number>();
 	/** Binary min-heap. */
 	readonly #free: number[] = [];
@@ -38,6 +40,11 @@ export class SlotTable {
 		return this.#ids[slot];
 	}
 
+	/** The version of the document in a live slot, see `versionStamp`: any other that is read is not what was written last. */
+	stampOf(slot: number): number | undefined {
+		return this.#stamps[slot];
+	}
+
 	slotOf(id: VectorId): number | undefined {
 		return this.#slots.get(id);
 	}
@@ -58,12 +65,13 @@ export class SlotTable {
 	}
 
 	/** A reserved slot becomes live. */
-	assign(slot: number, id: VectorId): void {
-		while (this.#ids.length < slot) this.#ids.push(undefined);
+	assign(slot: number, id: VectorId, stamp: number): void {
+		this.#extend(slot);
 		this.#ids[slot] = id;
+		this.#stamps[slot] = stamp;
 		this.#slots.set(id, slot);
 		this.#slotCount = Math.max(this.#slotCount, slot + 1);
-		this.touch(slot);
+		this.#touch(slot);
 	}
 
 	/** A live slot becomes free. */
@@ -72,11 +80,16 @@ export class SlotTable {
 		this.#ids[slot] = undefined;
 		if (id !== undefined && this.#slots.get(id) === slot) this.#slots.delete(id);
 		this.#pushFree(slot);
-		this.touch(slot);
+		this.#touch(slot);
 	}
 
-	/** The document in this slot changed. */
-	touch(slot: number): void {
+	/** The document in a live slot changed, and keeps its slot. */
+	restamp(slot: number, stamp: number): void {
+		this.#stamps[slot] = stamp;
+		this.#touch(slot);
+	}
+
+	#touch(slot: number): void {
 		for (const watch of this.#watches) watch.add(slot);
 	}
 
@@ -87,16 +100,18 @@ export class SlotTable {
 	}
 
 	/** Fill from the owner rows on opening, in ascending order of slots. */
-	restore(slot: number, id: VectorId): void {
-		for (; this.#fresh < slot; this.#fresh++) {
-			this.#ids.push(undefined);
-			// Ascending, so the heap's order holds without sifting.
-			this.#free.push(this.#fresh);
-		}
-		this.#ids[slot] = id;
-		this.#slots.set(id, slot);
+	restore(slot: number, id: VectorId, stamp: number): void {
+		// Ascending, so the heap's order holds without sifting.
+		for (; this.#fresh < slot; this.#fresh++) this.#free.push(this.#fresh);
 		this.#fresh = slot + 1;
-		this.#slotCount = this.#fresh;
+		this.assign(slot, id, stamp);
+	}
+
+	#extend(slot: number): void {
+		while (this.#ids.length < slot) {
+			this.#ids.push(undefined);
+			this.#stamps.push(0);
+		}
 	}
 
 	#pushFree(slot: number): void {

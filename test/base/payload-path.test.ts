@@ -1,6 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { elementsOf, joinPaths, parsePayloadPath, someAtPath, someElementAtPath } from "../../src/base/payload-path.ts";
-import { fieldPathSchema, type Payload } from "../../src/base/schemas.ts";
+import {
+	elementsOf,
+	fieldPathSchema,
+	joinPaths,
+	parsePayloadPath,
+	someAtPath,
+	someElementAtPath,
+} from "../../src/base/payload-path.ts";
+import type { Payload } from "../../src/base/schemas.ts";
 
 function path(text: string) {
 	const parsed = parsePayloadPath(text);

@@ -5,7 +5,7 @@ import { hashKey, newServiceKey, systemRandom } from "../../src/base/ids.ts";
 import { HUB_LIMITS } from "../../src/hub/hub-limits.ts";
 import { mintAdminKeyIfAbsent } from "../../src/hub/server/hub-bootstrap.ts";
 import { HubDatabase } from "../../src/hub/server/hub-database.ts";
-import { type HubRig, type Json, openHub, SERVICE_KEY, TestClock, temporaryFolder } from "./hub-rig.ts";
+import { type HubRig, type Json, openHub, rejectionOf, SERVICE_KEY, TestClock, temporaryFolder } from "./hub-rig.ts";
 
 const newKey = { name: "ci", permissions: ["READ_WRITE"], environment: "live", expires_at: null };
 
@@ -97,15 +97,15 @@ describe("the hub's door", () => {
 	});
 
 	test("a database that is away is HUB_UNAVAILABLE", async () => {
-		await expect(HubDatabase.open({ sqlitePath: join(folder.path, "no", "hub.db") })).rejects.toMatchObject({
+		expect(await rejectionOf(HubDatabase.open({ sqlitePath: join(folder.path, "no", "hub.db") }))).toMatchObject({
 			code: "HUB_UNAVAILABLE",
 		});
-		await expect(HubDatabase.open({ postgresUrl: "postgres://hub@127.0.0.1:1/hub" })).rejects.toMatchObject({
+		expect(await rejectionOf(HubDatabase.open({ postgresUrl: "postgres://hub@127.0.0.1:1/hub" }))).toMatchObject({
 			code: "HUB_UNAVAILABLE",
 		});
 		const broken = join(folder.path, "broken.db");
 		await Bun.write(broken, "this is no database, and never was one".repeat(100));
-		await expect(HubDatabase.open({ sqlitePath: broken })).rejects.toMatchObject({ code: "HUB_UNAVAILABLE" });
+		expect(await rejectionOf(HubDatabase.open({ sqlitePath: broken }))).toMatchObject({ code: "HUB_UNAVAILABLE" });
 		await hub.database.close();
 		expect((await hub.ask("GET", "/tenants")).body.code).toBe("HUB_UNAVAILABLE");
 	});

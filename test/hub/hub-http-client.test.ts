@@ -15,6 +15,7 @@ import {
 	newCollection,
 	openHub,
 	RunningClock,
+	rejectionOf,
 	SERVICE_KEY,
 	temporaryFolder,
 } from "./hub-rig.ts";
@@ -100,7 +101,7 @@ for (const way of ["in-process", "over a socket"] as const) {
 			expect(await codeOf(hub.deleteCollection(ACME, "../x"))).toBe("COLLECTION_NOT_FOUND");
 			await hub.setQuota(ACME, { max_storage_bytes: null, max_vectors: null, max_collections: 0 });
 			const refused = hub.createCollection(ACME, newCollection("c"));
-			await expect(refused).rejects.toMatchObject({
+			expect(await rejectionOf(refused)).toMatchObject({
 				code: "QUOTA_EXCEEDED",
 				details: { quota: "max_collections", usage: { current: 0, limit: 0, requested: 1 } },
 			});
@@ -168,7 +169,7 @@ describe("a hub client in trouble", () => {
 				return answering(status, { code, error: "no" })(request);
 			};
 			const refused = newClient(transport, { retries: 3 }).validateKey("0".repeat(64));
-			await expect(refused).rejects.toMatchObject({ code: "HUB_UNAVAILABLE", details: { status } });
+			expect(await rejectionOf(refused)).toMatchObject({ code: "HUB_UNAVAILABLE", details: { status } });
 			expect(calls).toHaveLength(1);
 		}
 	});
@@ -184,7 +185,7 @@ describe("a hub client in trouble", () => {
 
 	test("a hub that hangs is given up when the time is over, even if the transport ignores the signal", async () => {
 		const hanging = newClient(() => new Promise(() => {}), { timeoutSeconds: 0.05, retries: 5 });
-		await expect(hanging.listTenants({ limit: 1 })).rejects.toMatchObject({
+		expect(await rejectionOf(hanging.listTenants({ limit: 1 }))).toMatchObject({
 			code: "HUB_UNAVAILABLE",
 			message: "the hub did not answer within 0.05 seconds",
 		});
@@ -292,8 +293,8 @@ describe("call slots", () => {
 		const gone = slots.take(controller.signal);
 		const second = takeAs("second");
 		controller.abort(new Error("gave up"));
-		await expect(gone).rejects.toThrow("gave up");
-		await expect(slots.take(controller.signal)).rejects.toThrow("gave up");
+		expect(String(await rejectionOf(gone))).toContain("gave up");
+		expect(String(await rejectionOf(slots.take(controller.signal)))).toContain("gave up");
 		release();
 		(await first)();
 		(await second)();

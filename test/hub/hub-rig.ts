@@ -122,3 +122,13 @@ export const newCollection = (name: string): NewCollection => ({
 });
 
 export const ACME = "acme" as TenantId;
+
+/** What a promise is rejected with. */
+export async function rejectionOf(promise: Promise<unknown>): Promise<Json> {
+	try {
+		await promise;
+	} catch (error) {
+		return error;
+	}
+	throw new Error("it was not rejected");
+}

@@ -181,18 +181,27 @@ export class HubDatabase {
 	}
 
 	async #migrate(): Promise<void> {
-		const version = await this.#schemaVersion();
+		let version = await this.#schemaVersion();
 		if (version > HUB_MIGRATIONS.length) {
 			throw new HiveError("CONFLICT", "the hub's database was written by a newer version of hive-vector", {
 				schema_version: version,
 				known_version: HUB_MIGRATIONS.length,
 			});
 		}
-		for (let index = version; index < HUB_MIGRATIONS.length; index++) {
-			await this.#writer.begin(async (sql) => {
-				for (const statement of HUB_MIGRATIONS[index]!) await sql.unsafe(statement);
-				await sql`UPDATE hub_state SET value = ${index + 1} WHERE name = 'schema_version'`;
-			});
+		while (version < HUB_MIGRATIONS.length) {
+			const next = version + 1;
+			try {
+				await this.#writer.begin(async (sql) => {
+					for (const statement of HUB_MIGRATIONS[version]!) await sql.unsafe(statement);
+					await sql`UPDATE hub_state SET value = ${next} WHERE name = 'schema_version'`;
+				});
+				version = next;
+			} catch (error) {
+				// Of several hubs that start on one empty database one makes the tables, and the others find them made.
+				const reached = await this.#schemaVersion();
+				if (reached <= version) throw error;
+				version = reached;
+			}
 		}
 	}
 
