@@ -1,12 +1,66 @@
 import { Flags } from "@oclif/core";
-import { BaseCommand } from "./shared/base-command.ts";
-import { configFlag } from "./shared/settings-flags.ts";
+import { ServerCommand } from "./shared/server-command.ts";
+import { serverFlags } from "./shared/settings-flags.ts";
 
-export class Serve extends BaseCommand {
+export class Serve extends ServerCommand {
 	static override summary = "Run a node.";
-	static override flags = { ...configFlag, port: Flags.string({}) };
+	static override description = [
+		"Without --cluster it is single-tenant: on loopback it needs no key and works as tenant default. With --cluster it serves",
+		"many tenants, each with keys of its own; the first start writes an operator's key to <data-dir>/admin.key.",
+		"",
+		"Settings come from the file, then HIVE_VECTOR_<SECTION>_<KEY>, then these flags; later wins. SIGTERM or Ctrl-C drains",
+		"the node and closes it.",
+	].join("\n");
+	static override examples = [
+		"<%= config.bin %> serve",
+		"<%= config.bin %> serve --cluster --data-dir /var/lib/hive-vector",
+		"<%= config.bin %> serve --config /etc/hive-vector.yml --host 0.0.0.0 --cluster",
+	];
+	static override flags = {
+		...serverFlags,
+		cluster: Flags.boolean({ description: "serve many tenants, with keys" }),
+		join: Flags.string({
+			description: "address of a node to join; not in this version",
+			multiple: true,
+			helpValue: "<multiaddress>",
+		}),
+		listen: Flags.string({
+			description: "address for other nodes; without effect in this version",
+			helpValue: "<multiaddress>",
+		}),
+		"insecure-open": Flags.boolean({ description: "listen beyond loopback without asking for keys" }),
+	};
 
 	override async run(): Promise<void> {
-		await this.parse(Serve);
+		const { "insecure-open": insecureOpen, ...flags } = (await this.parse(Serve)).flags;
+		const { settings, parts } = await this.prepare(flags, { purpose: "node", insecureOpen });
+		const { startNode } = await import("../src/node/node.ts");
+		const node = await startNode(settings, parts);
+		this.greet(node, settings.values);
+		await this.runUntilSignal(() => node.stop(), parts);
+	}
+
+	/** What a person does next. The log line of the start already says it to machines. */
+	private greet(
+		node: { readonly url: string; readonly adminKeyPath?: string },
+		settings: { readonly data_dir: string; readonly cluster: { readonly enabled: boolean } },
+	): void {
+		if (!this.terminal.isTty) {
+			if (node.adminKeyPath !== undefined) this.print(`operator's key: ${node.adminKeyPath}\n`);
+			return;
+		}
+		const { enabled } = settings.cluster;
+		this.print(`\nhive-vector ${this.config.version}\n\n`);
+		this.printRecord([
+			["mode", enabled ? "many tenants, with keys" : "single-tenant"],
+			["url", node.url],
+			["docs", `${node.url}/docs`],
+			["data", settings.data_dir],
+			...(node.adminKeyPath === undefined ? [] : [["operator's key", node.adminKeyPath] as const]),
+		]);
+		const next = enabled
+			? ['hive-vector tenant create acme --name "Acme"', "hive-vector key create acme --permission READ_WRITE"]
+			: ["hive-vector collection create docs --dimension 384", "hive-vector import docs vectors.ndjson"];
+		this.print(`\nnext\n${next.map((line) => `  ${line}\n`).join("")}\n`);
 	}
 }

@@ -130,6 +130,15 @@ export function keyId(key: Buffer): VectorId {
 	return decodeId(key.subarray(PREFIX.document.length));
 }
 
+/** As `keyId`, of a key that may be damaged. */
+export function readableKeyId(key: Buffer): VectorId | undefined {
+	try {
+		return keyId(key);
+	} catch {
+		return undefined;
+	}
+}
+
 export function keyTombstone(key: Buffer): { readonly deletedMs: number; readonly encodedId: Uint8Array } {
 	const at = PREFIX.tombstone.length;
 	return { deletedMs: key.readUIntBE(at, 6), encodedId: key.subarray(at + 6) };
@@ -176,7 +185,7 @@ export function encodeDocument(
 /** @throws HiveError INTERNAL when the row is damaged. */
 export function readDocument(key: Buffer, value: Buffer): DocumentRow {
 	if (!isSealed(key, value) || value.length < DOCUMENT_HEAD_BYTES + SEAL_BYTES || value[0] !== DOCUMENT_FORMAT) {
-		throw damagedDocument(decodableId(key));
+		throw damagedDocument(readableKeyId(key));
 	}
 	return new DocumentRow(value);
 }
@@ -242,12 +251,4 @@ function joined(head: Uint8Array, tail: Uint8Array): Buffer {
 	key.set(head);
 	key.set(tail, head.length);
 	return key;
-}
-
-function decodableId(key: Buffer): VectorId | undefined {
-	try {
-		return keyId(key);
-	} catch {
-		return undefined;
-	}
 }

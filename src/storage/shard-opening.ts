@@ -14,13 +14,13 @@ import {
 	type CommitState,
 	encodeMeta,
 	encodeOwner,
-	keyId,
 	keySeq,
 	keySlot,
 	metaKey,
 	ownerDigest,
 	PREFIX,
 	prefixEnd,
+	readableKeyId,
 	readMeta,
 	readOwner,
 	readSlots,
@@ -226,7 +226,10 @@ async function readSlotTable(store: LevelStore, committed: CommitState): Promise
 async function checkDocumentKeys(store: LevelStore, slots: SlotTable): Promise<void> {
 	let foundCount = 0;
 	for await (const rows of store.rows({ gte: PREFIX.document, lt: prefixEnd(PREFIX.document) })) {
-		for (const [key] of rows) if (slots.slotOf(keyId(key)) !== undefined) foundCount++;
+		for (const [key] of rows) {
+			const id = readableKeyId(key);
+			if (id !== undefined && slots.slotOf(id) !== undefined) foundCount++;
+		}
 	}
 	if (foundCount !== slots.count) throw lostWrites({ vectors_expected: slots.count, vectors_found: foundCount });
 }
