@@ -47,7 +47,7 @@ export class Export extends NodeCommand {
 			throw usageFailure(`${output} is there already`, "add --force to replace it");
 		}
 		const node = await this.connect(flags);
-		const total = (await node.call<CollectionInfo>("GET", path)).vectors;
+		const total = (await node.call<CollectionInfo>("GET", path)).vectors ?? undefined;
 		const sink = output === undefined ? stdoutSink() : await fileSink(output);
 		const terminal = terminalOf(process.stderr, process.env);
 		const bar = startProgress(

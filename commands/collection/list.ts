@@ -1,6 +1,6 @@
-import type { CollectionInfo } from "../shared/collection-view.ts";
+import { type CollectionInfo, storageText, vectorsText } from "../shared/collection-view.ts";
 import { NodeCommand, tenantFlag } from "../shared/node-command.ts";
-import { formatBytes, formatCount } from "../shared/units.ts";
+import { formatCount } from "../shared/units.ts";
 
 export class CollectionList extends NodeCommand {
 	static override summary = "List a tenant's collections.";
@@ -23,8 +23,8 @@ export class CollectionList extends NodeCommand {
 				info.name,
 				formatCount(info.dimension),
 				info.metric,
-				formatCount(info.vectors),
-				formatBytes(info.bytes),
+				vectorsText(info),
+				storageText(info),
 			]),
 		);
 		return answer;

@@ -11,20 +11,27 @@ export interface CollectionInfo {
 	readonly shards: number;
 	readonly replicas: number;
 	readonly hnsw: { readonly m: number; readonly ef_construction: number; readonly ef_search: number };
-	readonly vectors: number;
-	readonly bytes: number;
+	/** null, as `bytes`, when the collection is damaged. */
+	readonly vectors: number | null;
+	readonly bytes: number | null;
+	readonly index_state: string;
+	readonly damage?: string;
 	readonly created_at: string;
 }
+
+export const vectorsText = ({ vectors }: CollectionInfo): string => (vectors === null ? "?" : formatCount(vectors));
+export const storageText = ({ bytes }: CollectionInfo): string => (bytes === null ? "?" : formatBytes(bytes));
 
 export function collectionFields(info: CollectionInfo): (readonly [name: string, value: string])[] {
 	return [
 		["name", info.full_name],
-		["vectors", formatCount(info.vectors)],
-		["storage", formatBytes(info.bytes)],
+		["vectors", vectorsText(info)],
+		["storage", storageText(info)],
 		["dimension", formatCount(info.dimension)],
 		["metric", info.metric],
 		["quantization", info.quantization],
-		["index", info.index],
+		["index", `${info.index}, ${info.index_state}`],
+		...(info.damage === undefined ? [] : [["damage", info.damage] as const]),
 		["hnsw", `m ${info.hnsw.m}, ef_construction ${info.hnsw.ef_construction}, ef_search ${info.hnsw.ef_search}`],
 		["shards", `${info.shards}, replicas ${info.replicas}`],
 		["created", info.created_at],

@@ -76,6 +76,7 @@ export class Authenticator {
 		if (key.expires_at !== null && Date.parse(key.expires_at) <= this.#clock.nowMs()) {
 			throw new HiveError("AUTH_KEY_EXPIRED", "the API key has expired");
 		}
+		requireNoFurtherProof(key);
 		if (!tenant.active) throw new HiveError("TENANT_SUSPENDED", "the tenant is suspended");
 		const identity = {
 			key,
@@ -121,6 +122,16 @@ export class Authenticator {
 		if (tenant === undefined) throw tenantNotFound();
 		const identity = { homeTenantId: tenantId, homeTenant: tenant, tenant, permissions: ANONYMOUS_PERMISSIONS };
 		return this.#act(identity, actingTenant);
+	}
+}
+
+/** What a key's record demands and this version can't check is taken for not met. */
+function requireNoFurtherProof(key: KeyRecord): void {
+	if (key.signing_required) {
+		throw new HiveError("AUTH_SIGNATURE_INVALID", "the key demands signed requests, which this version cannot verify");
+	}
+	if (key.allowed_ips !== null && key.allowed_ips.length > 0) {
+		throw new HiveError("AUTH_IP_DENIED", "the key is bound to addresses, which this version cannot verify");
 	}
 }
 

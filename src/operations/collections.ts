@@ -11,6 +11,7 @@ import {
 	quantizationSchema,
 } from "../base/schemas.ts";
 import type { Collection, Tenant } from "../cluster/tenant-types.ts";
+import type { CollectionRecord } from "../hub/models.ts";
 import { collectionField, definedFields } from "./input-fields.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
 
@@ -28,15 +29,18 @@ const collectionInfoSchema = z.strictObject({
 	replicas: z.int(),
 	hnsw: z.strictObject({ m: z.int(), ef_construction: z.int(), ef_search: z.int() }),
 	payload_indexes: z.record(z.string(), payloadIndexTypeSchema),
-	vectors: z.int().describe("vectors stored"),
-	bytes: z.int().describe("bytes the storage quota counts"),
-	disk_bytes: z.int(),
+	vectors: z.int().nullable().describe("vectors stored; null when the collection is damaged"),
+	bytes: z.int().nullable().describe("bytes the storage quota counts"),
+	disk_bytes: z.int().nullable(),
 	index_state: z
-		.enum(["exact", "building", "ready"])
+		.enum(["exact", "building", "ready", "damaged"])
 		.describe(
-			"exact: searched without a graph; building: the graph grows in the background; ready: it holds everything",
+			"exact: searched without a graph; building: the graph grows in the background; ready: it holds everything; " +
+				"damaged: stored data failed its checks, and nothing is answered from it",
 		),
-	indexed_vectors: z.int(),
+	indexed_vectors: z.int().nullable(),
+	index_rebuilt: z.string().optional().describe("why the index was built anew when the collection was opened"),
+	damage: z.string().optional().describe("what is wrong, when the state is damaged"),
 	created_at: z.string(),
 });
 
@@ -44,7 +48,40 @@ type CollectionInfo = z.infer<typeof collectionInfoSchema>;
 
 async function collectionInfo(collection: Collection): Promise<CollectionInfo> {
 	const { record } = collection;
-	const stats = await collection.stats();
+	return { ...describe(record), ...(await stateOf(collection)) };
+}
+
+type CollectionState = Pick<
+	CollectionInfo,
+	"vectors" | "bytes" | "disk_bytes" | "index_state" | "indexed_vectors" | "index_rebuilt" | "damage"
+>;
+
+/** A damaged collection can still be listed and deleted, and does not hide the others. */
+async function stateOf(collection: Collection): Promise<CollectionState> {
+	try {
+		const stats = await collection.stats();
+		return {
+			vectors: stats.vectorCount,
+			bytes: stats.bytes,
+			disk_bytes: stats.diskBytes,
+			index_state: stats.indexState,
+			indexed_vectors: stats.indexedCount,
+			...(stats.rebuildReason !== undefined && { index_rebuilt: stats.rebuildReason }),
+		};
+	} catch (error) {
+		if (!(error instanceof HiveError) || error.code !== "INTERNAL") throw error;
+		return {
+			vectors: null,
+			bytes: null,
+			disk_bytes: null,
+			index_state: "damaged",
+			indexed_vectors: null,
+			damage: error.message,
+		};
+	}
+}
+
+function describe(record: CollectionRecord): Omit<CollectionInfo, keyof CollectionState> {
 	return {
 		name: record.name,
 		full_name: fullName(record.tenant_id, record.name),
@@ -56,11 +93,6 @@ async function collectionInfo(collection: Collection): Promise<CollectionInfo> {
 		replicas: record.replicas,
 		hnsw: record.hnsw,
 		payload_indexes: record.payload_indexes,
-		vectors: stats.vectorCount,
-		bytes: stats.bytes,
-		disk_bytes: stats.diskBytes,
-		index_state: stats.indexState,
-		indexed_vectors: stats.indexedCount,
 		created_at: record.created_at,
 	};
 }

@@ -92,10 +92,13 @@ export class GraphKeeper {
 	}
 
 	get indexState(): "exact" | "building" | "ready" {
-		if (this.#serving === undefined) return "exact";
-		const isWhole =
-			this.#serving.pending.count <= this.#options.exactVectorCountMax / 2 && !this.#isScanned(this.#serving);
-		return isWhole && this.#next === undefined ? "ready" : "building";
+		const graph = this.#serving;
+		if (graph === undefined) return "exact";
+		const isScanned = this.#isScanned(graph);
+		const isBehind = graph.pending.count > (isScanned ? 0 : this.#options.exactVectorCountMax / 2);
+		if (isBehind || this.#next !== undefined) return "building";
+		// Most of the data is beyond what one graph can tell apart.
+		return isScanned ? "exact" : "ready";
 	}
 
 	get indexedCount(): number {

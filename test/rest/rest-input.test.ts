@@ -192,8 +192,8 @@ describe("JSON bodies", () => {
 	test.each(["[", '{"a":'])("a body nested too deep with %s is refused", async (open) => {
 		const close = open === "[" ? "]" : "}";
 		const nested = (levels: number) => `{"x":${open.repeat(levels)}1${close.repeat(levels)}}`;
-		expect((await put(nested(127))).status).toBe(200);
-		expect((await put(nested(128))).body).toMatchObject({ code: "VALIDATION_FAILED" });
+		expect((await put(nested(999))).status).toBe(200);
+		expect((await put(nested(1_000))).body).toMatchObject({ code: "VALIDATION_FAILED" });
 		expect((await put(nested(20_000))).body).toMatchObject({ code: "VALIDATION_FAILED" });
 	});
 

@@ -4,6 +4,7 @@ import type { Filter } from "../../src/base/filter.ts";
 import type { VectorId } from "../../src/base/ids.ts";
 import { Shard } from "../../src/storage/shard.ts";
 import type { ShardConfig } from "../../src/storage/shard-types.ts";
+import { yieldTurn } from "../../src/storage/time-slice.ts";
 import {
 	bruteForce,
 	type Entry,
@@ -92,10 +93,9 @@ describe("the rest of a search", () => {
 		const shard = await opening;
 		for (const request of [{}, { exact: true }, { filter: yes(2) }, { filter: yes(10) }, { filter: yes(500) }]) {
 			const { hits } = await searchOne(shard, { id: 0, ...request });
-			const matching = request.filter === yes(2) ? entries : entries;
-			expect(hits.length).toBe(request.filter?.must?.[0] && JSON.stringify(request).includes("500") ? 2 : 10);
+			// Three vectors have it, and the one that is searched with is one of them.
+			expect(hits.length).toBe(JSON.stringify(request).includes("of500") ? 2 : 10);
 			expect(hits.map(({ id }) => id)).not.toContain(0);
-			expect(matching.length).toBe(COUNT);
 		}
 	});
 
@@ -215,6 +215,7 @@ test("searches, counts and pages stay right while others write", async () => {
 			const ids = new Set(page.vectors.map(({ id }) => id));
 			expect([...isMatch].every((id) => ids.has(id))).toBe(true);
 			expect(await shard.count(filter)).toBeGreaterThanOrEqual(isMatch.size);
+			await yieldTurn();
 		}
 	};
 	await Promise.all([writing, checking(yes(10)), checking({ must: [{ key: "of10", match: { text: "yes" } }] })]);

@@ -125,7 +125,7 @@ const REFUSALS: readonly (readonly [name: string, path: string, body: unknown, c
 		"searches",
 	],
 	["a filter of 17 levels", "/search", `{"vector":[1,2,3],"filter":${deepFilter(17)}}`, "INVALID_FILTER"],
-	["a filter of 50,000 levels", "/search", `{"vector":[1,2,3],"filter":${deepFilter(50_000)}}`, "INVALID_FILTER"],
+	["a filter of 50,000 levels", "/search", `{"vector":[1,2,3],"filter":${deepFilter(50_000)}}`, "VALIDATION_FAILED"],
 	[
 		"a filter of 1,001 conditions",
 		"/search",

@@ -128,7 +128,10 @@ test("a flipped byte in LevelDB is an error that names no path, never another ve
 		}
 	}
 	expect(refused).toBeGreaterThan(0);
-	expect((await call(node, key, "GET", "/collections")).status).toBe(200);
+	const listed = await call(node, key, "GET", "/collections");
+	expect(listed.body.collections).toMatchObject([{ name: "things", index_state: "damaged", vectors: null }]);
+	expect((await call(node, key, "DELETE", "/collections/things")).status).toBe(200);
+	expect((await call(node, key, "GET", "/collections")).body.collections).toEqual([]);
 });
 
 test("a second process on the same data folder is refused, and the first goes on", async () => {

@@ -1,7 +1,7 @@
 /** Every bound of the REST adapter, side by side. What users may send is bounded in `src/base/limits.ts`. */
 export const REST_LIMITS = {
-	/** Arrays and objects within one another in a body. Serde's limit too; a payload that deep is a mistake or an attack. */
-	bodyDepthMax: 128,
+	/** Arrays and objects within one another in a body: far from the stack's end, yet beyond what a filter's own limit names. */
+	bodyDepthMax: 1_000,
 	/** Bodies up to here are read in one go; larger ones chunk by chunk, so that a stalled one is noticed. */
 	bodyWholeReadBytesMax: 64 * 1024,
 	/** Without a byte of the body for this long, the request is given up. */
