@@ -36,7 +36,7 @@ export class LocalNode {
 			stdin: "ignore",
 			stdout: options.output ?? "ignore",
 			stderr: "inherit",
-			env: { ...process.env, ...options.env },
+			env: { HIVE_VECTOR_LOG_LEVEL: "warn", ...process.env, ...options.env },
 		});
 		while (performance.now() - startedAt < 30_000) {
 			if (child.exitCode !== null) throw new Error(`the node ended with exit code ${child.exitCode}`);

@@ -14,6 +14,7 @@ import type { Log } from "../observe/log.ts";
 import { Metrics } from "../observe/metrics.ts";
 import { OPERATIONS } from "../operations/operation-table.ts";
 import { OperationPipeline } from "../operations/pipeline.ts";
+import type { Pipeline } from "../operations/pipeline-types.ts";
 import { Trash } from "../shards/trash.ts";
 import { WorkerPool } from "../shards/worker-pool.ts";
 import { startWorkerThread } from "../shards/worker-thread.ts";
@@ -35,6 +36,8 @@ export interface RunningNode {
 	/** `http://127.0.0.1:7801`, without a slash at the end. */
 	readonly url: string;
 	readonly nodeId: NodeId;
+	/** For callers in this process; they authenticate like any other. */
+	readonly pipeline: Pipeline;
 	/** Path of the ADMIN key's file when this start made one; a command prints it. */
 	readonly adminKeyPath?: string;
 	/**
@@ -193,6 +196,7 @@ async function startOn(
 	return {
 		url,
 		nodeId: folder.nodeId,
+		pipeline,
 		...(link.adminKeyPath !== undefined && { adminKeyPath: link.adminKeyPath }),
 		stop: () => {
 			state.drain();

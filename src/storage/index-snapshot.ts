@@ -59,12 +59,7 @@ export async function saveSnapshot(
 	const members = Buffer.alloc(Math.ceil(slotCount / 8));
 	for (let slot = 0; slot < slotCount; slot++) if (isMember(slot)) members[slot >> 3]! |= 1 << (slot & 7);
 	const { count, tombstoneCount } = graph.index;
-	graph.index.save(`${path}.tmp`);
-	syncPath(`${path}.tmp`);
-	const fileBytes = statSync(`${path}.tmp`).size;
-	const checksum = await fileChecksum(`${path}.tmp`, fileBytes);
-	if (checksum === undefined) throw new Error("the saved graph is shorter than it was");
-	renameSync(`${path}.tmp`, path);
+	const { fileBytes, checksum } = await saveGraph(graph, path);
 	const manifest: Manifest = {
 		magic: MAGIC,
 		format: FORMAT,
@@ -82,6 +77,23 @@ export async function saveSnapshot(
 	writeAtomically(join(folder, MANIFEST_FILE), Buffer.from(`${text}\n${Bun.hash.xxHash64(text).toString(16)}\n`));
 	for (const name of readdirSync(folder)) {
 		if (GRAPH_FILE_PATTERN.test(name) && name !== file) rmSync(join(folder, name), { force: true });
+	}
+}
+
+/** On a full disk nothing of it stays behind. */
+async function saveGraph(graph: Graph, path: string): Promise<{ fileBytes: number; checksum: string }> {
+	const temporary = `${path}.tmp`;
+	try {
+		graph.index.save(temporary);
+		syncPath(temporary);
+		const fileBytes = statSync(temporary).size;
+		const checksum = await fileChecksum(temporary, fileBytes);
+		if (checksum === undefined) throw new Error("the saved graph is shorter than it was");
+		renameSync(temporary, path);
+		return { fileBytes, checksum };
+	} catch (error) {
+		rmSync(temporary, { force: true });
+		throw error;
 	}
 }
 

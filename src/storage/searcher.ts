@@ -15,6 +15,10 @@ const SLICE_MS = 2;
 const FIRST_WIDTH_FACTOR = 4;
 const FIRST_WIDTH_MIN = 64;
 const WIDTH_MAX = 4_096;
+/** A look at so many of the nearest costs less than reading what an index names. */
+const NEAR_WIDTH_MAX = 768;
+/** So few documents are compared one by one before anything else is tried. */
+const FEW_SLOTS = 256;
 /** The far end of a graph's candidates has gaps: hits are taken from the nearer half. */
 const TRUSTED_SHARE = 0.5;
 /** Scoring so many vectors one by one is done in one go. */
@@ -104,15 +108,26 @@ export class Searcher {
 		return { candidates, plan };
 	}
 
+	/**
+	 * Cheapest first: the few documents that an index names; a look at the nearest vectors, whatever the filter; all that
+	 * an index names; a wide look; and in the end every document.
+	 */
 	async #filtered(wanted: Wanted, filter: Filter): Promise<Found> {
 		const slotLimit = exactVectorCountMax(this.#state.config.dimension);
 		const watch = this.#state.slots.watch();
 		try {
-			const narrowed = this.#upToDate(await this.#matcher.narrow(filter, slotLimit), watch.touched);
 			const test = this.#matcher.slotTest(compileFilter(filter));
-			if (narrowed === undefined || narrowed.slots.count > slotLimit) {
-				const found = wanted.isExact ? undefined : this.#widening(wanted, narrowed, test);
-				if (found !== undefined) return found;
+			const narrow = async (limit: number): Promise<Narrowed | undefined> =>
+				this.#upToDate(await this.#matcher.narrow(filter, limit), watch.touched);
+			let narrowed = await narrow(wanted.isExact ? slotLimit : FEW_SLOTS);
+			if (!wanted.isExact && (narrowed === undefined || narrowed.slots.count > FEW_SLOTS)) {
+				const near = this.#widening(wanted, narrowed, test, NEAR_WIDTH_MAX);
+				if (near !== undefined) return near;
+				narrowed ??= await narrow(slotLimit);
+				if (narrowed === undefined || narrowed.slots.count > slotLimit) {
+					const wide = this.#widening(wanted, narrowed, test, WIDTH_MAX);
+					if (wide !== undefined) return wide;
+				}
 			}
 			const known = narrowed ?? { slots: await this.#matcher.matches(filter, slotLimit), isExact: true };
 			const candidates = await this.#among(wanted, this.#upToDate(known, watch.touched), test);
@@ -134,7 +149,12 @@ export class Searcher {
 	 *
 	 * @returns undefined when they would have to be too many, or to come from where the graph can't be trusted.
 	 */
-	#widening(wanted: Wanted, narrowed: Narrowed | undefined, test: (slot: number) => boolean): Found | undefined {
+	#widening(
+		wanted: Wanted,
+		narrowed: Narrowed | undefined,
+		test: (slot: number) => boolean,
+		widthLimit: number,
+	): Found | undefined {
 		const { keeper, slots } = this.#state;
 		const { query, k, ef, isWithin } = wanted;
 		const verdicts = new Map<number, boolean>();
@@ -148,7 +168,7 @@ export class Searcher {
 			}
 			return verdict;
 		};
-		const widthMax = Math.max(WIDTH_MAX, FIRST_WIDTH_FACTOR * k);
+		const widthMax = Math.max(widthLimit, FIRST_WIDTH_FACTOR * k);
 		let width = Math.max(FIRST_WIDTH_FACTOR * k, FIRST_WIDTH_MIN);
 		while (width <= widthMax) {
 			const nearest = keeper.nearest(query, width, ef);

@@ -4,6 +4,7 @@ import { HiveError } from "../base/errors.ts";
 import { ByteCursor, decompressSnappy } from "./byte-cursor.ts";
 import { crc32c } from "./crc32c.ts";
 import { isSealed, PREFIX } from "./keyspace.ts";
+import { liveTables, unmask } from "./level-manifest.ts";
 
 /**
  * LevelDB's tables, checked before it opens them. As it is built into the binding, it verifies no block on reading, and a
@@ -38,7 +39,12 @@ interface Block {
  */
 export async function checkTables(folder: string): Promise<boolean> {
 	let hasDamage = false;
-	const names = (await readdir(folder).catch(() => [])).filter((name) => /\.(ldb|sst)$/.test(name));
+	const live = await liveTables(folder);
+	if (live === undefined) return false;
+	const names = (await readdir(folder)).filter((name) => {
+		const number = /^(\d+)\.(ldb|sst)$/.exec(name)?.[1];
+		return number !== undefined && live.has(Number(number));
+	});
 	const check = async () => {
 		for (let name = names.pop(); name !== undefined; name = names.pop()) {
 			const bytes = await readFile(join(folder, name));
@@ -115,10 +121,7 @@ function wholeBlock(bytes: Buffer, handle: { readonly offset: number; readonly s
 function blockAt(bytes: Buffer, { offset, size }: { readonly offset: number; readonly size: number }): Block {
 	const end = offset + size;
 	if (end + TRAILER_BYTES > bytes.length) throw new RangeError("a block is out of bounds");
-	// Stored rotated and shifted, so that the checksum of data with checksums in it says something.
-	const masked = (bytes.readUInt32LE(end + 1) - 0xa282ead8) >>> 0;
-	const expected = ((masked >>> 17) | (masked << 15)) >>> 0;
-	const isWhole = crc32c(bytes, offset, end + 1) === expected;
+	const isWhole = crc32c(bytes, offset, end + 1) === unmask(bytes.readUInt32LE(end + 1));
 	const raw = bytes.subarray(offset, end);
 	return { bytes: bytes[end] === SNAPPY ? decompressSnappy(raw, BLOCK_BYTES_MAX) : raw, isWhole };
 }

@@ -160,7 +160,8 @@ test("a snapshot older than the database is caught up from the redo records", as
 
 describe("what the disk did not keep is an error, never a wrong answer", () => {
 	test("a flipped byte in a document", async () => {
-		const entries = someEntries(30);
+		// Enough for blocks of their own: one that has bookkeeping too is refused whole.
+		const entries = someEntries(250);
 		const path = await shardWith(entries);
 		// Opening moves the log into a table.
 		await (await open(path)).close();
@@ -171,7 +172,7 @@ describe("what the disk did not keep is an error, never a wrong answer", () => {
 		expect(failure.code).toBe("INTERNAL");
 		expect(failure.message).toBe("stored document is damaged");
 		expect(failure.details).toEqual({ id: 17 });
-		const search = () => searchOne(shard, { id: 3, k: 30, withPayload: true });
+		const search = () => searchOne(shard, { id: 3, k: 250, withPayload: true });
 		expect((await failureOf(search)).details).toEqual({ id: 17 });
 		const update = () => shard.update({ id: 17, payloadPatch: "{}" }, {});
 		expect((await failureOf(update)).details).toEqual({ id: 17 });
@@ -182,17 +183,17 @@ describe("what the disk did not keep is an error, never a wrong answer", () => {
 	});
 
 	test("a flipped byte in a vector", async () => {
-		const entries = someEntries(30);
+		const entries = someEntries(250);
 		const path = await shardWith(entries);
 		await (await open(path)).close();
-		const bytes = Buffer.from(entries[11]!.vector.buffer);
+		const bytes = Buffer.from(entries[200]!.vector.buffer);
 		flipInTables(path, bytes.subarray(0, 12));
 		const shard = await open(path);
-		const failure = await failureOf(() => shard.get([11], { withPayload: false, withVector: true }));
-		expect(failure.details).toEqual({ id: 11 });
+		const failure = await failureOf(() => shard.get([200], { withPayload: false, withVector: true }));
+		expect(failure.details).toEqual({ id: 200 });
 		await shard.close();
 		rmSync(join(path, "vectors.ok"));
-		expect((await failureOf(() => open(path))).details).toEqual({ id: 11 });
+		expect((await failureOf(() => open(path))).details).toEqual({ id: 200 });
 	});
 
 	test("a changed vector file is rebuilt from the database", async () => {

@@ -23,6 +23,7 @@ export interface ServedResult {
 	readonly firstSearchMs: number;
 }
 
+export const UNLIMITED = { requests_per_minute: 1e9, requests_per_hour: 1e9, mcp_requests_per_minute: 1e9 };
 const INSERT_BATCH = 1_000;
 const CONNECTIONS = 4;
 /** Of the payload field `bucket`, 0..9999, that a filter admits. */
@@ -172,8 +173,7 @@ export async function benchManyTenants(tenantCount: number, seconds: number): Pr
 
 export async function mintTenantKey(node: LocalNode, tenant: string): Promise<string> {
 	const admin = node.adminKey();
-	const unlimited = { requests_per_minute: 1e9, requests_per_hour: 1e9, mcp_requests_per_minute: 1e9 };
-	await node.call(admin, "POST", "/tenants", { id: tenant, name: tenant, rate_limits: unlimited });
+	await node.call(admin, "POST", "/tenants", { id: tenant, name: tenant, rate_limits: UNLIMITED });
 	const minted = (await node.call(admin, "POST", `/tenants/${tenant}/keys`, { permissions: ["READ_WRITE"] })) as {
 		api_key: string;
 	};
