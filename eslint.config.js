@@ -2,6 +2,7 @@ import tseslint from "typescript-eslint";
 
 // Biome formats and lints; this adds the rules that need types.
 export default tseslint.config({
+	ignores: ["**/*.d.ts"],
 	files: ["bin/**/*.ts", "commands/**/*.ts", "src/**/*.ts", "test/**/*.ts", "scripts/**/*.ts"],
 	languageOptions: {
 		parser: tseslint.parser,

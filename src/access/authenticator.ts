@@ -73,7 +73,8 @@ export class Authenticator {
 			throw new HiveError("AUTH_INVALID", "the API key is not valid");
 		}
 		const { key, tenant } = lookup;
-		if (key.expires_at !== null && Date.parse(key.expires_at) <= this.#clock.nowMs()) {
+		// Also where the hub's text is no time.
+		if (key.expires_at !== null && !(Date.parse(key.expires_at) > this.#clock.nowMs())) {
 			throw new HiveError("AUTH_KEY_EXPIRED", "the API key has expired");
 		}
 		requireNoFurtherProof(key);

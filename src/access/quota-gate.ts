@@ -9,12 +9,10 @@ interface Room {
 	vectorCount: number;
 }
 
+/** Granted and not yet released. */
 interface TenantReservations {
-	/** Granted and not yet released. */
 	readonly reserved: Room;
 	grantedCount: number;
-	/** What was released since each check began: its `used` was taken before and can't include it. */
-	readonly checking: Set<Room>;
 }
 
 /**
@@ -30,26 +28,17 @@ export class QuotaGate implements WriteGate {
 	}
 
 	/**
-	 * @param used what is committed at the moment of the call: taken without an await in between.
+	 * @param used what is committed, read once the quota is known: what is written and released meanwhile is in it.
 	 * @throws QUOTA_EXCEEDED, TENANT_NOT_FOUND, HUB_UNAVAILABLE
 	 */
 	async reserve(tenantId: TenantId, used: TenantUsage, demand: WriteDemand): Promise<Reservation> {
-		const state = this.#stateOf(tenantId);
-		const released: Room = { bytes: 0, vectorCount: 0 };
-		state.checking.add(released);
-		try {
-			const tenant = await this.#directory.tenant(tenantId);
-			if (tenant === undefined) throw new HiveError("TENANT_NOT_FOUND", "no such tenant");
-			requireRoom(tenant.quota, used, demand, {
-				bytes: state.reserved.bytes + released.bytes,
-				vectorCount: state.reserved.vectorCount + released.vectorCount,
-			});
-			state.grantedCount++;
-			add(state.reserved, demand, 1);
-		} finally {
-			state.checking.delete(released);
-			this.#forgetIfIdle(tenantId, state);
-		}
+		const tenant = await this.#directory.tenant(tenantId);
+		if (tenant === undefined) throw new HiveError("TENANT_NOT_FOUND", "no such tenant");
+		const state = this.#byTenant.get(tenantId) ?? { reserved: { bytes: 0, vectorCount: 0 }, grantedCount: 0 };
+		requireRoom(tenant.quota, used, demand, state.reserved);
+		state.grantedCount++;
+		add(state.reserved, demand, 1);
+		this.#byTenant.set(tenantId, state);
 		let isReleased = false;
 		return {
 			release: () => {
@@ -57,22 +46,9 @@ export class QuotaGate implements WriteGate {
 				isReleased = true;
 				state.grantedCount--;
 				add(state.reserved, demand, -1);
-				for (const check of state.checking) add(check, demand, 1);
-				this.#forgetIfIdle(tenantId, state);
+				if (state.grantedCount === 0) this.#byTenant.delete(tenantId);
 			},
 		};
-	}
-
-	#stateOf(tenantId: TenantId): TenantReservations {
-		const known = this.#byTenant.get(tenantId);
-		if (known !== undefined) return known;
-		const fresh = { reserved: { bytes: 0, vectorCount: 0 }, grantedCount: 0, checking: new Set<Room>() };
-		this.#byTenant.set(tenantId, fresh);
-		return fresh;
-	}
-
-	#forgetIfIdle(tenantId: TenantId, state: TenantReservations): void {
-		if (state.grantedCount === 0 && state.checking.size === 0) this.#byTenant.delete(tenantId);
 	}
 }
 

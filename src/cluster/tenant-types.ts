@@ -38,6 +38,7 @@ export interface Collection {
 	reconfigure(patch: CollectionPatch): Promise<CollectionRecord>;
 }
 
+/** Of the moment at which each number is read. */
 export interface TenantUsage {
 	readonly storageBytes: number;
 	readonly vectorCount: number;

@@ -1,4 +1,4 @@
-import { type ErrorCode, type ErrorDetails, HiveError } from "../base/errors.ts";
+import { type ErrorCode, HiveError } from "../base/errors.ts";
 import { newVectorId, type RandomBytes, type VectorId } from "../base/ids.ts";
 import type { Collection } from "../cluster/tenant-types.ts";
 import { packEntries, parseVectorEntry, type VectorEntry } from "./vector-entry.ts";
@@ -11,14 +11,7 @@ export type ImportLine =
 export type ImportProgress =
 	| { readonly imported: number; readonly failed: number; readonly line: number }
 	| { readonly line: number; readonly code: ErrorCode; readonly error: string; readonly field?: string }
-	| { readonly done: true; readonly imported: number; readonly failed: number }
-	| {
-			readonly error: string;
-			readonly code: ErrorCode;
-			readonly details?: ErrorDetails;
-			readonly imported: number;
-			readonly failed: number;
-	  };
+	| { readonly done: true; readonly imported: number; readonly failed: number };
 
 const BATCH_LINES_MAX = 1_000;
 const BATCH_CHARS_MAX = 4 * 1024 * 1024;
@@ -26,14 +19,14 @@ const BATCHES_IN_FLIGHT_MAX = 2;
 const REPORTED_LINES_MAX = 1_000;
 
 /** A batch on its way; never rejects, so that none is left unheard. */
-type Written = Promise<{ readonly vectorCount: number; readonly lastLine: number } | { readonly error: unknown }>;
+type Written = Promise<{ readonly vectorCount: number } | { readonly error: unknown }>;
 
 /**
  * Imports lines batch by batch, at most two batches on their way: whoever reads the progress slowly slows the import down.
  *
  * @param onWritten told how many vectors each batch wrote.
- * @returns progress after each batch and at least every 1,000 lines, each bad line, and an end: `done`, or the error that
- *          stopped it. Only a defect makes it throw.
+ * @returns progress after each batch and at least every 1,000 lines, each bad line, and `done` at the end.
+ * @throws what stopped it, the last progress before that telling what was imported.
  */
 export async function* importLines(
 	lines: AsyncIterable<ImportLine>,
@@ -60,7 +53,7 @@ export async function* importLines(
 		const written = collection.upsert(packEntries(batch, record.dimension)).then(
 			({ affectedCount }) => {
 				onWritten(affectedCount);
-				return { vectorCount: lineCount, lastLine: line };
+				return { vectorCount: lineCount };
 			},
 			(error: unknown) => ({ error }),
 		);
@@ -98,18 +91,12 @@ export async function* importLines(
 		while (inFlight.length > 0) await settleOldest();
 		yield { done: true, imported, failed };
 	} catch (error) {
-		if (!(error instanceof HiveError)) throw error;
 		// What is on its way may still arrive, and counts.
 		for (const settled of await Promise.all(inFlight.splice(0))) {
 			if (!("error" in settled)) imported += settled.vectorCount;
 		}
-		yield {
-			error: error.message,
-			code: error.code,
-			...(error.details === undefined ? {} : { details: error.details }),
-			imported,
-			failed,
-		};
+		yield progress();
+		throw error;
 	} finally {
 		await Promise.all(inFlight);
 	}

@@ -2,13 +2,17 @@ import { z } from "zod";
 import { ERROR_TABLE, type ErrorCode } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Collection } from "../cluster/tenant-types.ts";
+import type { StoredVector } from "../storage/shard-types.ts";
 import { type ImportLine, importLines } from "./import-run.ts";
 import { collectionField } from "./input-fields.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
 import { type VectorAnswer, vectorAnswer, vectorAnswerSchema } from "./vector-answer.ts";
 
-/** What one page of an export may hold in memory. */
-const EXPORT_PAGE_BYTES_MAX = 4 * 1024 * 1024;
+/** What one page of an export should hold in memory. */
+const EXPORT_PAGE_BYTES = 4 * 1024 * 1024;
+/** How large payloads are is only known once some were read. */
+const EXPORT_FIRST_PAGE_VECTORS = 4;
+const EXPORT_PAGE_GROWTH = 4;
 
 const isLines = (value: unknown): value is AsyncIterable<ImportLine> =>
 	typeof value === "object" && value !== null && Symbol.asyncIterator in value;
@@ -21,15 +25,6 @@ const importProgressSchema = z.union([
 		.strictObject({ line: z.int(), code: errorCodeSchema, error: z.string(), field: z.string().optional() })
 		.describe("a line that was left out; past 1,000 of them they are counted only"),
 	z.strictObject({ done: z.literal(true), imported: z.int(), failed: z.int() }).describe("the last line"),
-	z
-		.strictObject({
-			error: z.string(),
-			code: errorCodeSchema,
-			details: z.record(z.string(), z.unknown()).optional(),
-			imported: z.int(),
-			failed: z.int(),
-		})
-		.describe("the last line when the import had to stop"),
 ]);
 
 const importVectors = defineOperation({
@@ -72,15 +67,23 @@ async function* exportPages(
 	withVector: boolean,
 	signal: AbortSignal,
 ): AsyncGenerator<VectorAnswer> {
-	const vectorBytes = collection.record.dimension * Float32Array.BYTES_PER_ELEMENT;
-	const limit = Math.max(1, Math.min(LIMITS.scrollLimitMax, Math.floor(EXPORT_PAGE_BYTES_MAX / vectorBytes)));
+	let limit = EXPORT_FIRST_PAGE_VECTORS;
 	let cursor: string | null = null;
 	do {
 		const position: { cursor?: string } = cursor === null ? {} : { cursor };
 		const page = await collection.scroll({ limit, withPayload: true, withVector, ...position });
 		for (const stored of page.vectors) yield vectorAnswer(stored);
 		cursor = page.cursor;
+		limit = nextPageLimit(limit, page.vectors);
 	} while (cursor !== null && !signal.aborted);
+}
+
+/** As many vectors as fill a page if they are as large as those of the page before. */
+function nextPageLimit(limit: number, vectors: readonly StoredVector[]): number {
+	let pageBytes = 0;
+	for (const { vector, payload } of vectors) pageBytes += (vector?.byteLength ?? 0) + (payload?.length ?? 0);
+	const fittingCount = Math.floor((EXPORT_PAGE_BYTES * vectors.length) / Math.max(1, pageBytes));
+	return Math.max(1, Math.min(fittingCount, limit * EXPORT_PAGE_GROWTH, LIMITS.scrollLimitMax));
 }
 
 export const TRANSFER_OPERATIONS: readonly AnyOperation[] = [importVectors, exportVectors];

@@ -14,7 +14,6 @@ import type { VectorFile } from "./vector-file.ts";
 const SCAN_NUMBERS_MAX = 3_840_000;
 const EXACT_VECTORS_MAX = 10_000;
 const EXACT_VECTORS_MIN = 256;
-const SLICE_MS = 2;
 const SNAPSHOT_CHANGES_MIN = 20_000;
 const SNAPSHOT_SHARE = 0.5;
 /** On closing, fewer changes than this share are replayed on opening more cheaply than the graph is saved. */
@@ -319,7 +318,7 @@ export class GraphKeeper {
 	}
 
 	async #build(): Promise<void> {
-		const slice = new TimeSlice(this.#options.clock, SLICE_MS);
+		const slice = new TimeSlice(this.#options.clock);
 		// Let the commit that woke us be acknowledged first.
 		await slice.rest();
 		while (!this.#isStopped && this.#hasWork()) {

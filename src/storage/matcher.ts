@@ -11,7 +11,6 @@ import type { ShardState } from "./shard-state.ts";
 import { SlotSet } from "./slot-set.ts";
 import { TimeSlice } from "./time-slice.ts";
 
-const SLICE_MS = 2;
 const REMEMBERED_FILTERS_MAX = 16;
 
 /** What is known about a filter's matches, without having read the documents. */
@@ -149,6 +148,6 @@ export class Matcher {
 	}
 
 	#slice(): TimeSlice {
-		return new TimeSlice(this.#state.clock, SLICE_MS);
+		return new TimeSlice(this.#state.clock);
 	}
 }

@@ -10,7 +10,6 @@ import type { ShardState } from "./shard-state.ts";
 import type { Hit, SearchAnswer, SearchPlan, SearchRequest } from "./shard-types.ts";
 import { TimeSlice } from "./time-slice.ts";
 
-const SLICE_MS = 2;
 /** A filtered search first asks for so many times the hits wanted. */
 const FIRST_WIDTH_FACTOR = 4;
 const FIRST_WIDTH_MIN = 64;
@@ -58,7 +57,7 @@ export class Searcher {
 
 	async search(requests: readonly SearchRequest[]): Promise<readonly SearchAnswer[]> {
 		const answers: SearchAnswer[] = [];
-		const slice = new TimeSlice(this.#state.clock, SLICE_MS);
+		const slice = new TimeSlice(this.#state.clock);
 		for (const request of requests) {
 			if (answers.length > 0 && slice.isSpent) await slice.rest();
 			const wanted = this.#prepare(request);
@@ -206,7 +205,7 @@ export class Searcher {
 			const watch = slots.watch();
 			try {
 				const heap = new NearestHeap(wanted.k + (isSliced ? SPARE_HITS : 0), slots);
-				const slice = new TimeSlice(clock, SLICE_MS);
+				const slice = new TimeSlice(clock);
 				for (const slot of known.slots) {
 					this.#consider(heap, slot, wanted, known.isExact ? undefined : test);
 					if (isSliced && slice.isSpent) await slice.rest();

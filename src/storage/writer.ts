@@ -14,7 +14,6 @@ import { CommitDraft, RequestDraft } from "./write-draft.ts";
 /** What one commit gathers at most, when more than one request waits. */
 const GATHERED_ROWS_MAX = 10_000;
 const GATHERED_BYTES_MAX = 4 * 1024 * 1024;
-const SLICE_MS = 2;
 /** LevelDB needs about so much to open again: a new log, a new manifest. */
 const PROBE_BYTES = 1024 * 1024;
 
@@ -166,6 +165,6 @@ export class Writer {
 	}
 
 	#slice(): TimeSlice {
-		return new TimeSlice(this.#state.clock, SLICE_MS);
+		return new TimeSlice(this.#state.clock);
 	}
 }
