@@ -68,9 +68,14 @@ export class WorkerEndpoint {
 	}
 }
 
-/** Facts as they may cross: an error as its text, with those that caused it. */
+/** Facts as they may cross: an error as its stack, with those of what caused it. */
 function plainFacts(facts: Readonly<Record<string, unknown>>): Record<string, unknown> {
 	return Object.fromEntries(
-		Object.entries(facts).map(([name, value]) => [name, typeof value === "object" ? Bun.inspect(value) : value]),
+		Object.entries(facts).map(([name, value]) => [name, value instanceof Error ? stackOf(value) : value]),
 	);
+}
+
+function stackOf(error: Error): string {
+	const own = error.stack ?? `${error.name}: ${error.message}`;
+	return error.cause instanceof Error ? `${own}\ncaused by ${stackOf(error.cause)}` : own;
 }

@@ -1,10 +1,12 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LocalNode } from "../../scripts/local-node.ts";
 import { call, newTenant, scrollAll } from "./client.ts";
 import { cosine, randomVector, seededRandom } from "./random.ts";
+
+setDefaultTimeout(120_000);
 
 const SEED = Number(process.env.CRASH_SEED ?? 20_261);
 const ROUNDS = Number(process.env.CRASH_ROUNDS ?? 12);

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import {
 	mkdirSync,
 	mkdtempSync,
@@ -15,6 +15,8 @@ import { join } from "node:path";
 import { BINARY, LocalNode } from "../../scripts/local-node.ts";
 import { call, newTenant, scrollAll } from "./client.ts";
 import { cosine, randomVector, seededRandom } from "./random.ts";
+
+setDefaultTimeout(120_000);
 
 const DIMENSION = 16;
 const COUNT = 2_000;
