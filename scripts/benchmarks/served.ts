@@ -91,13 +91,13 @@ export async function benchServed(
 		const single = await measure(1, plain(efSearch), data.nearest);
 
 		const filtered = [];
-		for (const field of ["bucket", "shadow"]) {
-			for (const selectivity of SELECTIVITIES) {
-				const bound = Math.round(selectivity * 10_000);
+		for (const selectivity of SELECTIVITIES) {
+			const bound = Math.round(selectivity * 10_000);
+			const nearest = data.queries.map(
+				(query) => new Set(nearestRows(data.vectors, data.dimension, query, 10, (row) => bucketOf(row) < bound)),
+			);
+			for (const field of ["bucket", "shadow"]) {
 				const filter = JSON.stringify({ must: [{ key: field, range: { lt: bound } }] });
-				const nearest = data.queries.map(
-					(query) => new Set(nearestRows(data.vectors, data.dimension, query, 10, (row) => bucketOf(row) < bound)),
-				);
 				const bodyOf = (query: number) =>
 					`{"vector":${vectorJson[query]},"limit":10,"ef_search":${efSearch},"with_payload":false,"filter":${filter}}`;
 				filtered.push({ ...(await measure(1, bodyOf, nearest)), selectivity, indexed: field === "bucket" });

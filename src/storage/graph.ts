@@ -6,8 +6,9 @@ import { Tail } from "./tail.ts";
 import type { VectorFile } from "./vector-file.ts";
 import { type Matches, VectorIndex } from "./vector-index.ts";
 
-/** Rows added per call: few enough for a slice of time to be kept. */
-const STEP_ROWS = 8;
+/** Numbers, and rows, added per call: few enough for a slice of time to be kept. */
+const STEP_NUMBERS_MAX = 512;
+const STEP_ROWS_MAX = 4;
 /** Rows that are looked at for choosing the quantizer's range. */
 const SAMPLE_ROWS_MAX = 20_000;
 const SAMPLE_NUMBERS_MAX = 1_000_000;
@@ -95,10 +96,11 @@ export class Graph {
 	step(): boolean {
 		const { dimension, rows } = this.#vectors;
 		const pending = this.pending.slots;
-		const buffer = this.quantizer.buffer(Math.min(STEP_ROWS, pending.length) * dimension);
+		const rowsMax = Math.max(1, Math.min(STEP_ROWS_MAX, Math.floor(STEP_NUMBERS_MAX / dimension)));
+		const buffer = this.quantizer.buffer(Math.min(rowsMax, pending.length) * dimension);
 		const fitting: number[] = [];
 		// Newest first: what was just written is still in the processor's cache.
-		for (const slot of pending.slice(-STEP_ROWS).reverse()) {
+		for (const slot of pending.slice(-rowsMax).reverse()) {
 			const fits = this.quantizer.encodeRow(rows, slot * dimension, dimension, buffer, fitting.length * dimension);
 			if (fits) fitting.push(slot);
 			else {
