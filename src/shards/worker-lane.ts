@@ -1,11 +1,12 @@
 import { HiveError } from "../base/errors.ts";
 import { bytesOf, costOf } from "./call-cost.ts";
 import { FairQueue, type FairQueueBounds } from "./fair-queue.ts";
+import type { ShardMethod } from "./pool-types.ts";
 import { outgoing } from "./vector-transfer.ts";
 import type { FromWorker, Gauges, LogLevel, ShardCall, WorkerSettings } from "./worker-messages.ts";
 import type { StartWorker, WorkerPort } from "./worker-thread.ts";
 
-/** How much is handed to a worker at once; what is beyond waits on this side, where turns are taken. */
+/** How much is handed to a worker at once, of reads and of writes each; what is beyond waits on this side, where turns are taken. */
 export interface LaneWindow {
 	readonly callsMax: number;
 	/** In the units of `costOf`. One call may pass it: a large one goes alone. */
@@ -21,10 +22,22 @@ export interface LaneObserver {
 interface PendingCall {
 	readonly call: ShardCall;
 	readonly cost: number;
+	readonly stream: Stream;
 	resolve(value: unknown): void;
 	reject(error: HiveError): void;
 }
 
+/**
+ * Reads wait for reads and writes for writes: a write spends most of its time waiting for the disk or for the graph to follow,
+ * while the worker has all its time for reads.
+ */
+interface Stream {
+	readonly queue: FairQueue<PendingCall>;
+	inFlightCount: number;
+	inFlightCost: number;
+}
+
+const READ_METHODS: ReadonlySet<ShardMethod> = new Set(["search", "get", "count", "scroll", "stats", "measure"]);
 const NO_GAUGES: Gauges = { openShards: 0, memoryBytes: 0 };
 
 /** One worker and what waits for it. */
@@ -34,9 +47,9 @@ export class WorkerLane {
 	readonly #window: LaneWindow;
 	readonly #start: StartWorker;
 	readonly #observer: LaneObserver;
-	readonly #queue: FairQueue<PendingCall>;
+	readonly #reads: Stream;
+	readonly #writes: Stream;
 	readonly #inFlight = new Map<number, PendingCall>();
-	#inFlightCost = 0;
 	#nextCallId = 0;
 	#port: WorkerPort | undefined;
 	#ready = false;
@@ -58,31 +71,38 @@ export class WorkerLane {
 		this.#window = window;
 		this.#start = start;
 		this.#observer = observer;
-		this.#queue = new FairQueue(bounds);
+		this.#reads = { queue: new FairQueue(bounds), inFlightCount: 0, inFlightCost: 0 };
+		this.#writes = { queue: new FairQueue(bounds), inFlightCount: 0, inFlightCost: 0 };
 	}
 
 	/** @throws HiveError OVERLOADED, INTERNAL, or what the shard threw */
 	call(call: ShardCall): Promise<unknown> {
 		return new Promise((resolve, reject) => {
 			const cost = costOf(call);
-			const pending: PendingCall = { call, cost, resolve, reject };
-			if (!this.#queue.push(call.ref.tenantId, pending, cost, bytesOf(call))) {
+			const stream = READ_METHODS.has(call.method) ? this.#reads : this.#writes;
+			const pending: PendingCall = { call, cost, stream, resolve, reject };
+			if (!stream.queue.push(call.ref.tenantId, pending, cost, bytesOf(call))) {
 				reject(
 					new HiveError("OVERLOADED", "too many requests are waiting; retry in a moment", { retry_after_seconds: 1 }),
 				);
 				return;
 			}
-			this.#pump();
+			this.#pump(stream);
 		});
 	}
 
+	/** Calls that wait on this side. */
+	get #waitingCount(): number {
+		return this.#reads.queue.size + this.#writes.queue.size;
+	}
+
 	stats(): { worker: number; queueDepth: number; openShards: number; memoryBytes: number } {
-		return { worker: this.#index, queueDepth: this.#queue.size, ...this.#gauges };
+		return { worker: this.#index, queueDepth: this.#waitingCount, ...this.#gauges };
 	}
 
 	/** Waits until every call is answered, has the worker close its shards and ends it. No call may come any more. */
 	async close(): Promise<void> {
-		if (this.#queue.size + this.#inFlight.size > 0) {
+		if (this.#waitingCount + this.#inFlight.size > 0) {
 			await new Promise<void>((resolve) => {
 				this.#drained = resolve;
 			});
@@ -97,15 +117,17 @@ export class WorkerLane {
 		port.terminate();
 	}
 
-	/** Hands over what the window has room for. */
-	#pump(): void {
-		while (this.#inFlight.size < this.#window.callsMax && this.#inFlightCost < this.#window.costMax) {
-			const next = this.#queue.shift();
+	/** Hands over what the stream's window has room for. */
+	#pump(stream: Stream): void {
+		const { callsMax, costMax } = this.#window;
+		while (stream.inFlightCount < callsMax && stream.inFlightCost < costMax) {
+			const next = stream.queue.shift();
 			if (next === undefined) break;
 			this.#hand(next.item);
 		}
-		this.#observer.queueDepth(this.#index, this.#queue.size);
-		if (this.#drained !== undefined && this.#inFlight.size === 0 && this.#queue.size === 0) this.#drained();
+		const waitingCount = this.#waitingCount;
+		this.#observer.queueDepth(this.#index, waitingCount);
+		if (this.#drained !== undefined && this.#inFlight.size === 0 && waitingCount === 0) this.#drained();
 	}
 
 	#hand(pending: PendingCall): void {
@@ -122,7 +144,8 @@ export class WorkerLane {
 			return;
 		}
 		this.#inFlight.set(callId, pending);
-		this.#inFlightCost += pending.cost;
+		pending.stream.inFlightCount++;
+		pending.stream.inFlightCost += pending.cost;
 	}
 
 	#startWorker(): WorkerPort {
@@ -138,12 +161,10 @@ export class WorkerLane {
 	#receive(message: FromWorker): void {
 		switch (message.type) {
 			case "result":
-				this.#settle(message.callId)?.resolve(message.value);
-				this.#pump();
+				this.#settle(message.callId, (pending) => pending.resolve(message.value));
 				return;
 			case "failure":
-				this.#settle(message.callId)?.reject(HiveError.fromWire(message.error));
-				this.#pump();
+				this.#settle(message.callId, (pending) => pending.reject(HiveError.fromWire(message.error)));
 				return;
 			case "gauges":
 				this.#gauges = message.gauges;
@@ -160,12 +181,14 @@ export class WorkerLane {
 		}
 	}
 
-	#settle(callId: number): PendingCall | undefined {
+	#settle(callId: number, tell: (pending: PendingCall) => void): void {
 		const pending = this.#inFlight.get(callId);
-		if (pending === undefined) return undefined;
+		if (pending === undefined) return;
 		this.#inFlight.delete(callId);
-		this.#inFlightCost -= pending.cost;
-		return pending;
+		pending.stream.inFlightCount--;
+		pending.stream.inFlightCost -= pending.cost;
+		tell(pending);
+		this.#pump(pending.stream);
 	}
 
 	#ended(port: WorkerPort, cause: unknown): void {
@@ -177,16 +200,17 @@ export class WorkerLane {
 			calls_lost: this.#inFlight.size,
 			error: cause,
 		});
-		const lost = [...this.#inFlight.keys()];
-		for (const callId of lost) this.#settle(callId)?.reject(workerStopped());
 		// One that could not even start would fail again at once: then those who wait are told, and the next call tries anew.
 		if (!this.#ready) {
-			for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
-				next.item.reject(new HiveError("INTERNAL", "the shard worker could not start"));
+			for (const { queue } of [this.#reads, this.#writes]) {
+				for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+					next.item.reject(new HiveError("INTERNAL", "the shard worker could not start"));
+				}
 			}
 		}
+		const lost = [...this.#inFlight.keys()];
+		for (const callId of lost) this.#settle(callId, (pending) => pending.reject(workerStopped()));
 		this.#closed?.();
-		this.#pump();
 	}
 }
 

@@ -68,10 +68,16 @@ export class Commit {
 
 	/** The batch is on disk: make it so in memory, at once for whoever searches. */
 	apply(): void {
-		const { slots, store, keeper, highWater } = this.#state;
+		const { slots, store, keeper, highWater, documents } = this.#state;
 		for (const { slot, id, stamp } of this.#assigned) slots.assign(slot, id, stamp);
-		for (const slot of this.#vacated) slots.vacate(slot);
-		for (const { slot, stamp } of this.#rewritten) slots.restamp(slot, stamp);
+		for (const slot of this.#vacated) {
+			slots.vacate(slot);
+			documents.forget(slot);
+		}
+		for (const { slot, stamp } of this.#rewritten) {
+			slots.restamp(slot, stamp);
+			documents.forget(slot);
+		}
 		store.settle();
 		this.#state.committed = this.#after!;
 		for (const callback of this.#draft.afterApply) callback();

@@ -4,6 +4,7 @@ import { versionStamp } from "./hybrid-clock.ts";
 import { encodeId } from "./id-order.ts";
 import { type DocumentRow, documentKey, readDocument, readVector, vectorKey } from "./keyspace.ts";
 import type { LevelStore } from "./level-store.ts";
+import { PayloadCache } from "./payload-cache.ts";
 import { damagedDocument } from "./shard-errors.ts";
 import type { ReadOptions, StoredVector } from "./shard-types.ts";
 import type { SlotTable } from "./slot-table.ts";
@@ -13,6 +14,7 @@ export class Documents {
 	readonly #store: LevelStore;
 	readonly #slots: SlotTable;
 	readonly #dimension: number;
+	readonly #hitPayloads = new PayloadCache();
 
 	constructor(store: LevelStore, slots: SlotTable, dimension: number) {
 		this.#store = store;
@@ -31,6 +33,21 @@ export class Documents {
 		if (row.isTombstone || row.slot !== slot || versionStamp(row.version) !== this.#slots.stampOf(slot))
 			throw damagedDocument(id);
 		return row;
+	}
+
+	/** The payload of the document in a live slot, for a hit. @throws HiveError INTERNAL when it is damaged. */
+	hitPayload(slot: number, id: VectorId): string | undefined {
+		return this.#hitPayloads.text(slot, () => this.read(id)?.payloadText);
+	}
+
+	/** The document in a slot changed. */
+	forget(slot: number): void {
+		this.#hitPayloads.forget(slot);
+	}
+
+	/** Bytes of memory that hits' payloads take, estimated. */
+	get memoryBytes(): number {
+		return this.#hitPayloads.bytes;
 	}
 
 	/** The vector in a live slot as inserted. A new array. @throws HiveError INTERNAL when it is damaged. */

@@ -243,7 +243,7 @@ export class Searcher {
 		const { slots, documents, scorer } = this.#state;
 		return candidates.map(({ slot, distance }) => {
 			const id = slots.idOf(slot)!;
-			const payload = request.withPayload ? documents.read(id)?.payloadText : undefined;
+			const payload = request.withPayload ? documents.hitPayload(slot, id) : undefined;
 			return {
 				id,
 				score: scorer.score(distance),

@@ -147,13 +147,13 @@ export class Shard {
 	}
 
 	async stats(): Promise<ShardStats> {
-		const { committed, keeper, slots, folder } = this.#state;
+		const { committed, keeper, slots, folder, documents } = this.#state;
 		const { rebuildReason } = keeper;
 		return {
 			vectorCount: committed.vectorCount,
 			bytes: committed.bytes,
 			diskBytes: await folderBytes(folder),
-			memoryBytes: FIXED_BYTES + slots.slotCount * ID_BYTES + keeper.memoryBytes,
+			memoryBytes: FIXED_BYTES + slots.slotCount * ID_BYTES + keeper.memoryBytes + documents.memoryBytes,
 			indexState: keeper.indexState,
 			indexedCount: keeper.indexedCount,
 			tombstoneCount: keeper.tombstoneCount,

@@ -185,18 +185,32 @@ test("a worker that dies fails the calls it had, is started anew, and what waite
 	const held = new Signal();
 	probe.before = () => held.promise;
 	const lost = errorOf(pool.call(shard, "upsert", batchOf("a"), {}));
-	const waiting = pool.call(shard, "count", undefined);
+	const waiting = pool.call(shard, "upsert", batchOf("b"), {});
 	probe.before = () => {};
 	workers.started[0]?.die(new Error("out of memory"));
 	const error = await lost;
 	expect(error.code).toBe("INTERNAL");
 	expect(error.message).toStartWith("the shard worker stopped; retry");
-	expect(await waiting).toBe(0);
+	expect(await waiting).toMatchObject({ affectedCount: 1 });
 	expect(workers.started).toHaveLength(2);
 	expect(logged).toEqual(["a shard worker stopped"]);
 	// A late word of the dead one's end changes nothing.
 	workers.started[0]?.die("again");
+	expect(await pool.call(shard, "count", undefined)).toBe(1);
+	await pool.close();
+});
+
+test("reads do not wait for writes that are under way", async () => {
+	using folder = new TestFolder();
+	const { pool, probe } = poolIn(folder, { window: { callsMax: 1, costMax: 1 } });
+	await pool.call(shard, "create");
+	const held = new Signal();
+	probe.before = (_folder, method) => (method === "upsert" ? held.promise : undefined);
+	const writes = [pool.call(shard, "upsert", batchOf("a"), {}), pool.call(shard, "upsert", batchOf("b"), {})];
 	expect(await pool.call(shard, "count", undefined)).toBe(0);
+	held.settle();
+	await Promise.all(writes);
+	expect(await pool.call(shard, "count", undefined)).toBe(2);
 	await pool.close();
 });
 

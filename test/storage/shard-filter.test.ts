@@ -135,6 +135,42 @@ describe("the rest of a search", () => {
 		}
 	});
 
+	test("a hit's payload is the one written last, however often it was a hit before", async () => {
+		const shard = await opening;
+		const { vector, payload } = entries[9]!;
+		const { id } = entries[9]!;
+		const hitPayload = async () => (await searchOne(shard, { vector, k: 1, withPayload: true })).hits[0]?.payload;
+		for (let round = 0; round < 3; round++) {
+			await shard.update({ id, payloadPatch: `{"round":${round}}` }, {});
+			for (let again = 0; again < 2; again++) expect(JSON.parse((await hitPayload())!).round).toBe(round);
+		}
+		await put(shard, [{ id, vector }]);
+		expect(await hitPayload()).toBeUndefined();
+		await put(shard, [{ id, vector, payload: payload! }]);
+		expect(await hitPayload()).toBe(JSON.stringify(payload));
+		const long = "x".repeat(100_000);
+		await shard.update({ id, payloadPatch: JSON.stringify({ long }) }, {});
+		expect(JSON.parse((await hitPayload())!).long).toBe(long);
+		await put(shard, [{ id, vector, payload: payload! }]);
+	});
+
+	test("payloads of hits take no more than so much memory", async () => {
+		const shard = await opening;
+		const before = (await shard.stats()).memoryBytes;
+		const text = "y".repeat(8_000);
+		const bulky = Array.from({ length: 200 }, (_, at) => ({
+			id: `bulky-${at}`,
+			vector: randomVector(random, DIMENSION),
+			payload: { text },
+		}));
+		await put(shard, bulky);
+		const filter: Filter = { must: [{ has_id: bulky.map(({ id }) => id) }] };
+		const { hits } = await searchOne(shard, { vector: bulky[0]!.vector, k: 200, filter, withPayload: true });
+		expect(hits.every(({ payload }) => payload?.length === 8_011)).toBe(true);
+		expect((await shard.stats()).memoryBytes - before).toBeLessThan(3_000_000);
+		await shard.delete({ ids: bulky.map(({ id }) => id) });
+	});
+
 	test("the plan says what ran", async () => {
 		const shard = await opening;
 		const vector = randomVector(random, DIMENSION);
