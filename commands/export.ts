@@ -1,4 +1,5 @@
-import { open, rename, rm } from "node:fs/promises";
+import { rmSync } from "node:fs";
+import { open, rename } from "node:fs/promises";
 import { Args, Flags } from "@oclif/core";
 import type { CollectionInfo } from "./shared/collection-view.ts";
 import { CommandFailure, EXIT, usageFailure } from "./shared/failure.ts";
@@ -20,7 +21,8 @@ interface ExportResult {
 interface Sink {
 	write(chunk: Uint8Array): Promise<boolean>;
 	finish(): Promise<void>;
-	discard(): Promise<void>;
+	/** Leaves nothing behind of what was written. */
+	discard(): void;
 }
 
 export class Export extends NodeCommand {
@@ -56,12 +58,18 @@ export class Export extends NodeCommand {
 			"vectors",
 			total,
 		);
-		const counts = await copy(node, `${path}/export`, sink, (vectors, bytes) => bar.update(vectors, formatBytes(bytes)))
-			.catch(async (error: unknown) => {
-				await sink.discard();
+		const showProgress = (vectors: number, bytes: number): void => bar.update(vectors, formatBytes(bytes));
+		const clear = (): void => {
+			bar.stop();
+			sink.discard();
+		};
+		const counts = await this.clearingUp(clear, () => copy(node, `${path}/export`, sink, showProgress)).catch(
+			(error: unknown) => {
+				clear();
 				throw error;
-			})
-			.finally(() => bar.stop());
+			},
+		);
+		bar.stop();
 		if (output === undefined) return undefined;
 		this.print(`${formatCount(counts.exported)} vectors, ${formatBytes(counts.bytes)}, written to ${output}\n`);
 		return { collection: args.collection, ...counts, output };
@@ -102,7 +110,7 @@ async function copy(
 const NEWLINE = 10;
 
 function stdoutSink(): Sink {
-	return { write: writeStdout, async finish() {}, async discard() {} };
+	return { write: writeStdout, async finish() {}, discard() {} };
 }
 
 /** Beside the file first, in its place once whole: a broken export leaves the old file, or none. */
@@ -122,9 +130,8 @@ async function fileSink(path: string): Promise<Sink> {
 			await file.close();
 			await rename(temporary, path);
 		},
-		async discard() {
-			await file.close();
-			await rm(temporary, { force: true });
+		discard() {
+			rmSync(temporary, { force: true });
 		},
 	};
 }

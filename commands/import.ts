@@ -57,7 +57,10 @@ The file is streamed, so its size does not matter. Bad lines are named and left 
 
 		const startMs = performance.now();
 		const bar = startProgress(process.stderr, terminalOf(process.stderr, process.env), "bytes", source.bytes);
-		const { imported, failed, errors } = await this.send(node, path, source, bar).finally(() => bar.stop());
+		const { imported, failed, errors } = await this.clearingUp(
+			() => bar.stop(),
+			() => this.send(node, path, source, bar),
+		).finally(() => bar.stop());
 		const seconds = (performance.now() - startMs) / 1000;
 		const rate = seconds > 0 ? `, ${formatCount(Math.round(imported / seconds))} a second` : "";
 		this.print(`${formatCount(imported)} vectors imported into ${args.collection}${rate}\n`);

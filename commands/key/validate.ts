@@ -1,4 +1,4 @@
-import { CommandFailure, EXIT, usageFailure } from "../shared/failure.ts";
+import { EXIT, usageFailure } from "../shared/failure.ts";
 import { NodeClient } from "../shared/node-client.ts";
 import { NodeCommand, parseUrl } from "../shared/node-command.ts";
 import { askSecret } from "../shared/prompt.ts";
@@ -42,8 +42,9 @@ Exit code 0: the key works; 3: it does not.`;
 		});
 		const answer = await node.call<Answer>("POST", "/cluster/keys/validate", { body: { api_key: key } });
 		if (!answer.valid) {
-			const reason = REASONS[answer.error] ?? "the key is refused";
-			throw new CommandFailure(answer.error, EXIT.notAllowed, reason, { details: { valid: false } });
+			this.note(`${REASONS[answer.error] ?? "the key is refused"} (${answer.error})`);
+			process.exitCode = EXIT.notAllowed;
+			return answer;
 		}
 		this.printRecord([
 			["valid", "yes"],

@@ -5,7 +5,7 @@ import Table from "cli-table3";
 import { loadGlove } from "./dataset.ts";
 import { benchPipeline } from "./pipeline-cost.ts";
 import { benchRawUsearch } from "./raw-usearch.ts";
-import { benchManyTenants, benchServed } from "./served.ts";
+import { benchManyTenants, benchServed, SEARCH_BATCH } from "./served.ts";
 import { benchStartUp } from "./start-up.ts";
 
 /**
@@ -72,7 +72,16 @@ for (const count of values.vectors.map(Number)) {
 					percent(overRest.perSecond / bare.perSecond),
 				],
 			];
-		}),
+		}).concat([
+			[
+				`ef ${EF_SEARCH}  REST, batches of ${SEARCH_BATCH}, 2 connections`,
+				served.batched.recall.toFixed(3),
+				whole(served.batched.perSecond),
+				ms(served.batched.p50Ms),
+				ms(served.batched.p99Ms),
+				percent(served.batched.perSecond / raw.searches[EF_SEARCHES.indexOf(EF_SEARCH)]!.perSecond),
+			],
+		]),
 	);
 	table(
 		["insert, 1,000 a request", "per second", "of raw"],

@@ -10,6 +10,8 @@ export interface ServedResult {
 	readonly searches: readonly (Timing & { readonly efSearch: number; readonly recall: number })[];
 	/** One connection, one call after another. */
 	readonly single: Timing;
+	/** `POST …/search/batch` over one connection; the rate counts searches, the times whole batches. */
+	readonly batched: Timing & { readonly recall: number };
 	readonly whileInserting: Timing & { readonly insertedPerSecond: number };
 	readonly filtered: readonly (Timing & {
 		readonly selectivity: number;
@@ -26,6 +28,7 @@ export interface ServedResult {
 export const UNLIMITED = { requests_per_minute: 1e9, requests_per_hour: 1e9, mcp_requests_per_minute: 1e9 };
 const INSERT_BATCH = 1_000;
 const CONNECTIONS = 4;
+export const SEARCH_BATCH = 50;
 /** Of the payload field `bucket`, 0..9999, that a filter admits. */
 const SELECTIVITIES = [0.0001, 0.001, 0.01, 0.1, 0.5, 1];
 
@@ -90,6 +93,26 @@ export async function benchServed(
 			searches.push({ ...(await measure(CONNECTIONS, plain(ef), data.nearest)), efSearch: ef });
 		const single = await measure(1, plain(efSearch), data.nearest);
 
+		const batches = Array.from({ length: data.queries.length / SEARCH_BATCH }, (_, batch) =>
+			Array.from({ length: SEARCH_BATCH }, (_unused, at) => plain(efSearch)(batch * SEARCH_BATCH + at)),
+		);
+		const batchRecalls: number[] = [];
+		const batchTiming = await timeConcurrentCalls(batches.length * 8, 2, async (call) => {
+			const batch = call % batches.length;
+			const body = `{"searches":[${(batches[batch] as string[]).join(",")}]}`;
+			const answer = (await post(node, key, `${path}/search/batch`, body)) as { results: { id: number }[][] };
+			answer.results.forEach((hits, at) => {
+				const nearest = data.nearest[batch * SEARCH_BATCH + at] as ReadonlySet<number>;
+				batchRecalls.push(
+					recallOf(
+						hits.map((hit) => hit.id),
+						nearest,
+					),
+				);
+			});
+		});
+		const batched = { ...batchTiming, perSecond: batchTiming.perSecond * SEARCH_BATCH, recall: mean(batchRecalls) };
+
 		const filtered = [];
 		for (const selectivity of SELECTIVITIES) {
 			const bound = Math.round(selectivity * 10_000);
@@ -132,6 +155,7 @@ export async function benchServed(
 			indexedPerSecond: (1000 * data.count) / indexedMs,
 			searches,
 			single,
+			batched,
 			whileInserting: { ...busy, insertedPerSecond },
 			filtered,
 			residentBytes,

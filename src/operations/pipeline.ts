@@ -53,6 +53,8 @@ interface Passage {
 }
 
 const UNAVAILABLE_RETRY_SECONDS = 1;
+/** Room comes only when somebody deletes or an operator raises the quota, which a node notices within about a minute. */
+const QUOTA_RETRY_SECONDS = 60;
 
 /**
  * The one way through: authenticate → authorise → rate limit → read and validate → run → meter. Quotas are enforced beneath,
@@ -181,8 +183,9 @@ export class OperationPipeline implements Pipeline {
 		}
 		if (thrown.code === "INTERNAL") this.#logDefect(thrown, passage);
 		if (passage.identity === undefined && isAuthFailure(thrown)) observer.countAuthFailure(thrown.code);
-		if (thrown.code === "QUOTA_EXCEEDED" && facts.tenantId !== undefined) {
-			observer.countQuotaExceeded(facts.tenantId, quotaName(thrown));
+		if (thrown.code === "QUOTA_EXCEEDED") {
+			facts.retryAfterSeconds = QUOTA_RETRY_SECONDS;
+			if (facts.tenantId !== undefined) observer.countQuotaExceeded(facts.tenantId, quotaName(thrown));
 		}
 		if (ERROR_TABLE[thrown.code].http === 503 && facts.retryAfterSeconds === undefined) {
 			const told = thrown.details?.retry_after_seconds;

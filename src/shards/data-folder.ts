@@ -62,7 +62,7 @@ export async function syncFolder(path: string): Promise<void> {
 
 /** `mkdir -p` that survives a power cut. */
 export async function makeFolder(path: string): Promise<void> {
-	const firstMade = await mkdir(path, { recursive: true });
+	const firstMade = await mkdir(path, { recursive: true, mode: 0o700 });
 	if (firstMade === undefined) return;
 	for (let made = path; ; made = dirname(made)) {
 		await syncFolder(dirname(made));

@@ -51,8 +51,11 @@ export class Matcher {
 		const known = this.#recall(filter);
 		if (known !== undefined) return { slots: known, isExact: true };
 		const { complete } = this.#state.definitions;
+		const { seq } = this.#state.committed;
 		const plan = await planFilter(filter, complete, this.#reader, { slotLimit });
-		return plan === undefined ? undefined : { slots: plan.slots, isExact: plan.exact };
+		if (plan === undefined) return undefined;
+		if (plan.exact && seq === this.#state.committed.seq) this.#remember(filter, plan.slots);
+		return { slots: plan.slots, isExact: plan.exact };
 	}
 
 	/** Every match, exactly, as of the end of the call. */

@@ -15,6 +15,7 @@ import { PREFIX, prefixEnd } from "../../src/storage/keyspace.ts";
 import { LevelStore } from "../../src/storage/level-store.ts";
 import { Shard } from "../../src/storage/shard.ts";
 import { yieldTurn } from "../../src/storage/time-slice.ts";
+import { crashCopy } from "./crash-copy.ts";
 import {
 	bruteForce,
 	type Entry,
@@ -50,9 +51,9 @@ function someEntries(count: number, from = 0): Entry[] {
 }
 
 /** As a killed process leaves it. */
-function crashCopy(path: string): string {
+function killed(path: string): string {
 	const copy = newPath();
-	cpSync(path, copy, { recursive: true, filter: (name) => !name.endsWith("LOCK") });
+	crashCopy(path, copy);
 	return copy;
 }
 
@@ -143,7 +144,7 @@ test("a snapshot older than the database is caught up from the redo records", as
 	await shard.delete({ ids: [3, 4, 5] });
 	const moved = { id: 7, vector: randomVector(random, DIMENSION) };
 	await put(shard, [moved]);
-	const copy = crashCopy(path);
+	const copy = killed(path);
 	await shard.close();
 	const reopened = await Shard.open(copy, config, deps);
 	expect((await reopened.stats()).rebuildReason).toBeUndefined();
@@ -229,7 +230,7 @@ describe("what the disk did not keep is an error, never a wrong answer", () => {
 		const shard = await Shard.create(path, shardConfig({ dimension: DIMENSION }), shardDeps());
 		// LevelDB goes on after the 32 KiB block that is damaged.
 		for (let round = 0; round < 12; round++) await put(shard, someEntries(40, round * 40));
-		const copy = crashCopy(path);
+		const copy = killed(path);
 		await shard.close();
 		const [log] = filesOf(join(copy, "db"), /\.log$/);
 		flipByte(log!, 20_000);
@@ -240,7 +241,7 @@ describe("what the disk did not keep is an error, never a wrong answer", () => {
 		const path = newPath();
 		const shard = await Shard.create(path, shardConfig({ dimension: DIMENSION }), shardDeps());
 		await put(shard, someEntries(5));
-		const old = crashCopy(path);
+		const old = killed(path);
 		await put(shard, someEntries(5, 5));
 		await shard.close();
 		copyFileSync(join(path, "high-water"), join(old, "high-water"));

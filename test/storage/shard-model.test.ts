@@ -1,5 +1,4 @@
 import { afterAll, expect, test } from "bun:test";
-import { cpSync } from "node:fs";
 import { join } from "node:path";
 import type { Filter } from "../../src/base/filter.ts";
 import type { VectorId } from "../../src/base/ids.ts";
@@ -7,6 +6,7 @@ import { VECTOR_OVERHEAD_BYTES } from "../../src/base/limits.ts";
 import { compareIds } from "../../src/storage/id-order.ts";
 import { Shard } from "../../src/storage/shard.ts";
 import type { ShardConfig } from "../../src/storage/shard-types.ts";
+import { crashCopy } from "./crash-copy.ts";
 import {
 	bruteForce,
 	type Entry,
@@ -173,7 +173,7 @@ for (const [variant, changes] of VARIANTS.entries()) {
 			} else if (round % 4 === 1) {
 				// What a killed process leaves behind: the files as they are, nothing closed.
 				const copy = `${path}-${round}`;
-				cpSync(path, copy, { recursive: true, filter: (name) => !name.endsWith("LOCK") });
+				crashCopy(path, copy);
 				await shard.close();
 				path = copy;
 				shard = await Shard.open(path, config, deps);
