@@ -1,4 +1,4 @@
-import { Config, Errors, Plugin, run } from "@oclif/core";
+import { type Command, Config, Errors, Plugin, run } from "@oclif/core";
 import packageJson from "../package.json" with { type: "json" };
 import { COMMANDS, TOPICS } from "./command-table.ts";
 import { EXIT, failureJson, failureText, toFailure, usageFailure } from "./shared/failure.ts";
@@ -17,8 +17,13 @@ const PJSON = {
 		additionalHelpFlags: ["-h"],
 		// No file is looked for there: the commands are given to the plugin below.
 		commands: { strategy: "explicit" as const, target: "commands" },
+		// The summary stands above the usage already. It also means that a description is one paragraph.
+		helpOptions: { hideCommandSummaryInDescription: true, flagSortOrder: "none" as const },
 	},
 };
+
+const VERSION = `hive-vector ${packageJson.version} ${process.platform}-${process.arch} bun-${Bun.version}`;
+const HELP_FLAGS: ReadonlySet<string> = new Set(["--help", "-h"]);
 
 /**
  * Runs one command line.
@@ -29,9 +34,7 @@ const PJSON = {
 export async function runCli(argv: readonly string[]): Promise<number> {
 	try {
 		if (argv[0] === "--version" || argv[0] === "-v" || argv[0] === "version") {
-			process.stdout.write(
-				`hive-vector ${packageJson.version} ${process.platform}-${process.arch} bun-${Bun.version}\n`,
-			);
+			process.stdout.write(`${VERSION}\n`);
 		} else {
 			await runCommand(argv);
 		}
@@ -62,7 +65,7 @@ export async function loadConfig(): Promise<Config> {
 	// The framework reads its commands from a file on disk, which the binary has not; this cache stands before that.
 	Reflect.set(plugin, "commandCache", COMMANDS);
 	await plugin.load();
-	return await Config.load({
+	const config = await Config.load({
 		root,
 		pjson: PJSON,
 		plugins: new Map([[plugin.name, plugin]]),
@@ -71,20 +74,39 @@ export async function loadConfig(): Promise<Config> {
 		devPlugins: false,
 		jitPlugins: false,
 	});
+	for (const command of config.commands) {
+		command.usage = usageOf(command);
+		if (command.flags.json !== undefined) command.flags.json.description = "print one line of JSON instead, errors too";
+	}
+	// The framework would name the Node.js version that the runtime claims to be.
+	config.userAgent = VERSION;
+	return config;
+}
+
+/** Arguments and what must be given; the other flags stand right below it. */
+function usageOf({ args, flags }: Pick<Command.Loadable, "args" | "flags">): string {
+	const names = Object.values(args).map(({ name, required }) =>
+		required === true ? name.toUpperCase() : `[${name.toUpperCase()}]`,
+	);
+	const needed = Object.values(flags)
+		.filter((flag) => flag.required === true)
+		.map((flag) => (flag.type === "option" ? `--${flag.name} ${String(flag.helpValue)}` : `--${flag.name}`));
+	return ["<%= command.id %>", ...names, ...needed, "[flags]"].join(" ");
 }
 
 /** The framework would say "command tenant:crate not found". */
 function refuseUnknown(argv: readonly string[], config: Config): void {
 	const words = argv[0] === "help" ? argv.slice(1) : argv;
 	const [first, second] = words;
-	if (first === undefined || first.startsWith("-") || config.findCommand(first) !== undefined) return;
+	if (first === undefined || HELP_FLAGS.has(first) || config.findCommand(first) !== undefined) return;
+	if (first.startsWith("-")) throw usageFailure(`${first} stands before any command`, "hive-vector --help lists them");
 	const ids = config.commandIDs.map((id) => id.split(":"));
 	const members = ids.filter(([topic]) => topic === first).map(([, command]) => command!);
 	if (members.length === 0) {
 		const all = [...new Set(ids.map(([topic]) => topic!))];
 		throw usageFailure(`there is no command "${first}"`, `the commands are ${all.join(", ")}`);
 	}
-	if (second !== undefined && !second.startsWith("-") && !members.includes(second)) {
+	if (second !== undefined && !words.some((word) => HELP_FLAGS.has(word)) && !members.includes(second)) {
 		throw usageFailure(`there is no command "${first} ${second}"`, `${first} knows ${members.join(", ")}`);
 	}
 }

@@ -7,10 +7,10 @@ export class Hub extends ServerCommand {
 		"Nodes reach it with hub.mode: remote, hub.api_url and hub.service_api_key. It accepts the service key in",
 		"hub.service_api_key, or writes one to <data-dir>/service.key; the first start also writes an operator's key to",
 		"<data-dir>/admin.key, which works on every node of this hub.",
-	].join("\n");
+	].join(" ");
 	static override examples = [
 		"<%= config.bin %> hub --data-dir /var/lib/hive-hub --port 7900",
-		"HIVE_VECTOR_HUB_DATABASE=postgres://hive@db/hive <%= config.bin %> hub",
+		"<%= config.bin %> hub --config /etc/hive-hub.yml",
 	];
 	static override flags = serverFlags;
 

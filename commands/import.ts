@@ -29,8 +29,7 @@ const BAD_LINES_MAX = 100;
 export class Import extends NodeCommand {
 	static override summary = "Load vectors from an NDJSON file or stdin.";
 	static override description =
-		`A line is {"id": …, "vector": […], "payload": {…}}; id and payload may be left out. What has the same id is replaced.
-The file is streamed, so its size does not matter. Bad lines are named and left out; the others are imported, and the exit code is 1.`;
+		'A line is {"id": …, "vector": […], "payload": {…}}; id and payload may be left out. What has the same id is replaced. The file is streamed, so its size does not matter. Bad lines are named and left out; the others are imported, and the exit code is 1.';
 	static override examples = [
 		"<%= config.bin %> import docs docs.ndjson",
 		"<%= config.bin %> import docs docs.ndjson --create --dimension 768",
@@ -48,7 +47,12 @@ The file is streamed, so its size does not matter. Bad lines are named and left 
 	};
 
 	override async run(): Promise<ImportResult> {
-		const { args, flags } = await this.parse(Import);
+		const { args, flags, metadata } = await this.parse(Import);
+		const forCreate = Object.keys(collectionFlags).find(
+			(name) => name in flags && metadata.flags[name]?.setFromDefault !== true,
+		);
+		if (forCreate !== undefined && !flags.create)
+			throw usageFailure(`--${forCreate} is for a new collection`, "add --create");
 		const path = apiPath`/collections/${args.collection}/import`;
 		if (args.file === "-") this.claimStdin("the file");
 		const source = await openSource(args.file);

@@ -12,8 +12,10 @@ interface SearchAnswer {
 
 export class Search extends NodeCommand {
 	static override summary = "Find the vectors nearest to a vector, or to one that is stored.";
-	static override description = `The vector is a JSON array, or an object with a field "vector".
-The score is the cosine similarity or inner product, higher first; for euclidean the distance, lower first.`;
+	static override description = [
+		'The vector is a JSON array, or an object with a field "vector". The score is the cosine similarity or inner product,',
+		"higher first; for euclidean the distance, lower first.",
+	].join(" ");
 	static override examples = [
 		"<%= config.bin %> search docs --vector-file q.json --limit 5",
 		'<%= config.bin %> search docs --vector \'[0.1, 0.2, 0.3]\' --filter \'{"must":[{"key":"lang","match":{"value":"en"}}]}\'',

@@ -6,11 +6,10 @@ export class Serve extends ServerCommand {
 	static override summary = "Run a node.";
 	static override description = [
 		"Without --cluster it is single-tenant: on loopback it needs no key and works as tenant default. With --cluster it serves",
-		"many tenants, each with keys of its own; the first start writes an operator's key to <data-dir>/admin.key.",
-		"",
-		"Settings come from the file, then HIVE_VECTOR_<SECTION>_<KEY>, then these flags; later wins. SIGTERM or Ctrl-C drains",
-		"the node and closes it.",
-	].join("\n");
+		"many tenants, each with keys of its own; the first start writes an operator's key to <data-dir>/admin.key. Settings come",
+		"from the file, then HIVE_VECTOR_<SECTION>_<KEY>, then these flags; later wins. SIGTERM or Ctrl-C drains the node and",
+		"closes it.",
+	].join(" ");
 	static override examples = [
 		"<%= config.bin %> serve",
 		"<%= config.bin %> serve --cluster --data-dir /var/lib/hive-vector",

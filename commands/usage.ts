@@ -35,7 +35,7 @@ export class Usage extends NodeCommand {
 		const { storage, rate_limits: rates } = usage;
 		const percent = storage.quota_bytes !== null ? ` (${storage.usage_percent.toFixed(1)} %)` : "";
 		const rate = (use: RateUse) =>
-			`${formatCount(use.used)} of ${formatQuota(use.limit, formatCount)}, anew in ${use.reset_in_seconds} s`;
+			`${formatCount(use.used)} of ${formatQuota(use.limit, formatCount)}, full again in ${use.reset_in_seconds} s`;
 		this.printRecord([
 			["tenant", usage.tenant_id],
 			["storage", `${formatBytes(storage.used_bytes)} of ${formatQuota(storage.quota_bytes, formatBytes)}${percent}`],
@@ -43,7 +43,7 @@ export class Usage extends NodeCommand {
 			["collections", formatCount(usage.collections)],
 			["requests this minute", rate(rates.requests_per_minute)],
 			["requests this hour", rate(rates.requests_per_hour)],
-			["period", `${usage.period_start} to ${usage.period_end}`],
+			["period", `${usage.period_start.slice(0, 10)} to ${usage.period_end.slice(0, 10)}`],
 		]);
 		return usage;
 	}

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type { BunPlugin } from "bun";
@@ -29,8 +29,10 @@ if (prebuilds === undefined)
 
 const outfile = resolve(options.outfile);
 mkdirSync(dirname(outfile), { recursive: true });
-// Built beside its place and renamed into it: a running binary can't be overwritten, and nobody sees half of one.
-const temporary = `${outfile}.${process.pid}.tmp`;
+// Built beside its place and renamed into it: a running binary can't be overwritten, and nobody sees half of one. In a folder
+// of its own, because the file's name stands in every stack trace of the binary.
+const folder = mkdtempSync(join(dirname(outfile), ".build-"));
+const temporary = join(folder, "hive-vector");
 try {
 	await Bun.build({
 		// The worker is an entry of its own, so that it lies beside the main one, where the binary looks for it.
@@ -46,7 +48,7 @@ try {
 	});
 	renameSync(temporary, outfile);
 } finally {
-	rmSync(temporary, { force: true });
+	rmSync(folder, { recursive: true, force: true });
 }
 console.log(`${outfile}  ${(statSync(outfile).size / 1e6).toFixed(1)} MB`);
 

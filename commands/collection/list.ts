@@ -18,6 +18,7 @@ export class CollectionList extends NodeCommand {
 				{ title: "METRIC" },
 				{ title: "VECTORS", align: "right" },
 				{ title: "STORAGE", align: "right" },
+				{ title: "INDEX" },
 			],
 			answer.collections.map((info) => [
 				info.name,
@@ -25,6 +26,7 @@ export class CollectionList extends NodeCommand {
 				info.metric,
 				vectorsText(info),
 				storageText(info),
+				info.index_state,
 			]),
 		);
 		return answer;

@@ -7,10 +7,11 @@ import { parseDurationMs } from "../shared/units.ts";
 
 export class KeyCreate extends NodeCommand {
 	static override summary = "Make an API key for a tenant and show it, this once.";
-	static override description = `The node keeps only the key's SHA-256: nobody can show it again.
-
-READ_ONLY searches and reads, READ_WRITE also inserts, deletes and manages collections, MCP is for AI agents over
-MCP, ADMIN is for operators and held by keys of tenant system alone.`;
+	static override description = [
+		"The node keeps only the key's SHA-256: nobody can show it again. READ_ONLY searches and reads, READ_WRITE also inserts,",
+		"deletes and manages collections, MCP is for AI agents over MCP, ADMIN is for operators and held by keys of tenant system",
+		"alone.",
+	].join(" ");
 	static override examples = [
 		"<%= config.bin %> key create acme --permission READ_WRITE --expires 90d",
 		"<%= config.bin %> key create acme --permission READ_ONLY --permission MCP --name agent",
@@ -53,7 +54,8 @@ MCP, ADMIN is for operators and held by keys of tenant system alone.`;
 /** A duration from `nowMs` on, or a time. @returns ISO 8601, UTC */
 function parseExpiry(text: string, nowMs: number): string {
 	if (/^\d+(\.\d+)?[a-z]+$/.test(text)) return new Date(nowMs + parseDurationMs(text)).toISOString();
-	const timeMs = Date.parse(text);
+	// `Date.parse` takes "90" for the year 1990.
+	const timeMs = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
 	if (Number.isNaN(timeMs))
 		throw usageFailure(`--expires: "${text}" is neither a duration (90d) nor a time (2030-01-31T00:00:00Z)`);
 	if (timeMs <= nowMs) throw usageFailure(`--expires: ${text} has passed`);

@@ -1,4 +1,5 @@
 import { EXIT, usageFailure } from "../shared/failure.ts";
+import { readTextFile } from "../shared/json-input.ts";
 import { NodeClient } from "../shared/node-client.ts";
 import { NodeCommand, parseUrl } from "../shared/node-command.ts";
 import { askSecret } from "../shared/prompt.ts";
@@ -22,11 +23,10 @@ const REASONS: Readonly<Record<string, string>> = {
 export class KeyValidate extends NodeCommand {
 	static override summary = "Ask a node whether a key is good, and for what.";
 	static override description =
-		`The key comes from stdin, or HIVE_VECTOR_API_KEY, or is asked for; never from the command line, where ps shows it.
-Exit code 0: the key works; 3: it does not.`;
+		"The key comes from --api-key @file, stdin or HIVE_VECTOR_API_KEY, or is asked for; never from the command line, where ps shows it. Exit code 0: the key works; 3: it does not.";
 	static override examples = [
 		"<%= config.bin %> key validate < key.txt",
-		"HIVE_VECTOR_API_KEY=… <%= config.bin %> key validate",
+		"<%= config.bin %> key validate --api-key @key.txt --url http://10.0.0.5:7801",
 	];
 
 	override async run(): Promise<Answer> {
@@ -64,7 +64,7 @@ Exit code 0: the key works; 3: it does not.`;
 		}
 		const environment = process.env.HIVE_VECTOR_API_KEY ?? "";
 		const key = flag?.startsWith("@")
-			? await Bun.file(flag.slice(1)).text()
+			? await readTextFile("--api-key", flag.slice(1))
 			: process.stdin.isTTY
 				? environment || (await askSecret("API key: ", { input: process.stdin, output: process.stderr }))
 				: (await Bun.stdin.text()).trim() || environment;

@@ -38,27 +38,34 @@ export const usageFailure = (message: string, advice?: string): CommandFailure =
 
 /** Whatever a command threw, as a failure with an exit code. */
 export function toFailure(error: unknown): CommandFailure {
-	if (error instanceof CommandFailure) return error;
+	if (error instanceof CommandFailure) {
+		const { code, exitCode, message, more, cause } = error;
+		return isFromParser(message) ? new CommandFailure(code, exitCode, plain(message), more, { cause }) : error;
+	}
 	if (error instanceof HiveError) {
 		const more = error.details === undefined ? {} : { details: error.details };
 		return new CommandFailure(error.code, ERROR_TABLE[error.code].exit, error.message, more, { cause: error });
 	}
 	if (isOclifError(error)) {
-		// The parser's own errors: an unknown command, flag or value. Its colours and its "See more help" line are left out.
-		const message = Bun.stripANSI(error.message)
-			.replace(/\n+See more help with --help$/, "")
-			.replaceAll(/:?[ \t]*\n[ \t]*/g, ": ");
-		return new CommandFailure(
-			"USAGE",
-			EXIT.usage,
-			message,
-			{ advice: "--help shows what is accepted" },
-			{ cause: error },
-		);
+		const advice = "--help shows what is accepted";
+		return new CommandFailure("USAGE", EXIT.usage, plain(error.message), { advice }, { cause: error });
 	}
 	if (isSystemError(error)) return new CommandFailure(error.code, EXIT.failed, error.message, {}, { cause: error });
 	const message = error instanceof Error ? error.message : String(error);
 	return new CommandFailure("FAILED", EXIT.failed, message, {}, { cause: error });
+}
+
+/** Thrown while a flag's value was read: the parser writes its own words around the message. */
+const isFromParser = (message: string): boolean => message.startsWith("Parsing --");
+
+/** A message of the parser (an unknown command, flag or value) on one line, without its colours and frame. */
+function plain(message: string): string {
+	return Bun.stripANSI(message)
+		.replace(/\n+See more help with --help$/, "")
+		.replace(/^The following errors? occurred:\s*/, "")
+		.replace(/^command (.+) not found$/, (_, id: string) => `there is no command "${id.replaceAll(":", " ")}"`)
+		.replace(/^Parsing (--[\w-]+)\s+(\1: )?/, "$1: ")
+		.replaceAll(/:?[ \t]*\n[ \t]*/g, ": ");
 }
 
 /** The answer's error, from a body that may not be the node's (a proxy's page, say). */
@@ -91,6 +98,8 @@ function adviceFor(code: string, details: ErrorDetails | undefined): string | un
 		case "AUTH_INVALID_FORMAT":
 		case "AUTH_KEY_EXPIRED":
 			return "check the key with `hive-vector key validate`";
+		case "FORBIDDEN":
+			return Array.isArray(details?.granted) ? `the key has ${details.granted.join(" and ") || "none"}` : undefined;
 		case "RATE_LIMITED":
 		case "AUTH_RATE_LIMIT":
 			return typeof details?.retry_after_seconds === "number"
@@ -116,10 +125,13 @@ export function failureJson(failure: CommandFailure): Record<string, unknown> {
 
 /** For people, on stderr. */
 export function failureText(failure: CommandFailure): string {
-	const code = isErrorCode(failure.code) ? ` (${failure.code})` : "";
-	const field = typeof failure.more.details?.field === "string" ? `\n  field: ${failure.more.details.field}` : "";
-	const advice = failure.more.advice === undefined ? "" : `\n  ${failure.more.advice}`;
-	return `error: ${failure.message}${code}${field}${advice}\n`;
+	const { message, more } = failure;
+	// Behind a list of several lines the code would look like a part of the last.
+	const code = isErrorCode(failure.code) && !message.includes("\n") ? ` (${failure.code})` : "";
+	const named = more.details?.field;
+	const field = typeof named === "string" && !message.includes(named) ? `\n  field: ${named}` : "";
+	const advice = more.advice === undefined ? "" : `\n  ${more.advice}`;
+	return `error: ${message}${code}${field}${advice}\n`;
 }
 
 function isOclifError(error: unknown): error is Error & { oclif: { exit?: number } } {

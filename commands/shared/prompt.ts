@@ -1,5 +1,5 @@
 import { createInterface } from "node:readline/promises";
-import { usageFailure } from "./failure.ts";
+import { CommandFailure, EXIT, usageFailure } from "./failure.ts";
 
 interface Streams {
 	readonly input: NodeJS.ReadStream;
@@ -10,15 +10,21 @@ interface Streams {
  * Asks before something is destroyed.
  *
  * @param typed what the user must type to go on; undefined: `y` does
- * @throws CommandFailure with exit code 2 where nobody can be asked
+ * @throws CommandFailure with exit code 2 where nobody can be asked, 130 on Ctrl-C
  */
 export async function confirm(question: string, typed: string | undefined, streams: Streams): Promise<boolean> {
 	if (!streams.input.isTTY)
 		throw usageFailure("this can't be undone, and there is no terminal to ask on", "repeat it with --yes");
 	const lines = createInterface({ input: streams.input, output: streams.output });
 	try {
-		const answer = await lines.question(`${question} ${typed === undefined ? "[y/N]" : `Type ${typed} to go on:`} `);
+		const asked = lines.question(`${question} ${typed === undefined ? "[y/N]" : `Type ${typed} to go on:`} `);
+		// Ctrl-D closes the line without an answer, and the question would wait on.
+		const closed = new Promise<string>((resolve) => lines.once("close", () => resolve("")));
+		const answer = await Promise.race([asked, closed]);
 		return typed === undefined ? /^y(es)?$/i.test(answer.trim()) : answer.trim() === typed;
+	} catch (cause) {
+		if (!(cause instanceof Error && cause.name === "AbortError")) throw cause;
+		throw new CommandFailure("CANCELLED", EXIT.interrupted, "interrupted: nothing was changed", {}, { cause });
 	} finally {
 		lines.close();
 	}

@@ -20,9 +20,9 @@ export const quotaFlags = {
 };
 
 export const rateLimitFlags = {
-	"requests-per-minute": rateFlag({ description: "requests a minute", helpGroup: "RATE LIMITS" }),
-	"requests-per-hour": rateFlag({ description: "requests an hour", helpGroup: "RATE LIMITS" }),
-	"mcp-requests-per-minute": rateFlag({ description: "MCP calls a minute", helpGroup: "RATE LIMITS" }),
+	"requests-per-minute": rateFlag({ description: "requests a minute", helpGroup: "RATE LIMIT" }),
+	"requests-per-hour": rateFlag({ description: "requests an hour", helpGroup: "RATE LIMIT" }),
+	"mcp-requests-per-minute": rateFlag({ description: "MCP calls a minute", helpGroup: "RATE LIMIT" }),
 };
 
 type Given<T> = { readonly [K in keyof T]?: T[K] | undefined };

@@ -23,7 +23,7 @@ export class TenantUpdate extends NodeCommand {
 		"default-rate-limits": Flags.boolean({
 			description: "follow the node's settings again",
 			exclusive: Object.keys(rateLimitFlags),
-			helpGroup: "RATE LIMITS",
+			helpGroup: "RATE LIMIT",
 		}),
 	};
 

@@ -46,20 +46,37 @@ export class Authenticator {
 	}
 
 	/**
-	 * Synchronous while the key is cached: a promise costs more than all of this.
+	 * Who asks, in the own tenant. Synchronous while the key is cached: a promise costs more than all of this.
 	 *
 	 * @throws AUTH_MISSING, AUTH_INVALID_FORMAT (the hub was not asked), AUTH_INVALID, AUTH_KEY_EXPIRED, TENANT_SUSPENDED,
-	 *         TENANT_NOT_FOUND, VALIDATION_FAILED (ill-formed `X-Tenant-ID`), HUB_UNAVAILABLE
+	 *         HUB_UNAVAILABLE
 	 */
-	identify(credentials: Credentials, actingTenant: string | undefined): Identity | Promise<Identity> {
+	identify(credentials: Credentials): Identity | Promise<Identity> {
 		const apiKey = presentedKey(credentials);
-		if (apiKey === undefined) return this.#anonymous(actingTenant);
+		if (apiKey === undefined) return this.#anonymous();
 		const keyHash = hashOf(apiKey);
 		const cached = this.#directory.cachedKey(keyHash);
-		if (cached === undefined) {
-			return this.#directory.lookupKey(keyHash).then((lookup) => this.#act(this.#admit(lookup), actingTenant));
+		if (cached === undefined) return this.#directory.lookupKey(keyHash).then((lookup) => this.#admit(lookup));
+		return this.#admit(cached);
+	}
+
+	/**
+	 * The same caller in the tenant that `X-Tenant-ID` names. Apart from `identify`, so that it is known who asked for a tenant
+	 * that is none for them. Synchronous but for admins in another tenant.
+	 *
+	 * @throws TENANT_NOT_FOUND, VALIDATION_FAILED (ill-formed), HUB_UNAVAILABLE
+	 */
+	actIn(identity: Identity, actingTenant: string | undefined): Identity | Promise<Identity> {
+		if (actingTenant === undefined) return identity;
+		if (!TENANT_ID_PATTERN.test(actingTenant)) {
+			throw new HiveError("VALIDATION_FAILED", "X-Tenant-ID is not a tenant id", { field: "X-Tenant-ID" });
 		}
-		return this.#act(this.#admit(cached), actingTenant);
+		if (actingTenant === identity.homeTenantId) return identity;
+		if (identity.key === undefined || !identity.permissions.has("ADMIN")) throw tenantNotFound();
+		return this.#directory.tenant(actingTenant as TenantId).then((tenant) => {
+			if (tenant === undefined) throw tenantNotFound();
+			return { ...identity, tenant };
+		});
 	}
 
 	/** Whose key this is, if it may be used now. Throws as `identify` does. */
@@ -101,28 +118,14 @@ export class Authenticator {
 		return permissions;
 	}
 
-	#act(identity: Identity, actingTenant: string | undefined): Identity | Promise<Identity> {
-		if (actingTenant === undefined) return identity;
-		if (!TENANT_ID_PATTERN.test(actingTenant)) {
-			throw new HiveError("VALIDATION_FAILED", "X-Tenant-ID is not a tenant id", { field: "X-Tenant-ID" });
-		}
-		if (actingTenant === identity.homeTenantId) return identity;
-		if (identity.key === undefined || !identity.permissions.has("ADMIN")) throw tenantNotFound();
-		return this.#directory.tenant(actingTenant as TenantId).then((tenant) => {
-			if (tenant === undefined) throw tenantNotFound();
-			return { ...identity, tenant };
-		});
-	}
-
-	async #anonymous(actingTenant: string | undefined): Promise<Identity> {
+	async #anonymous(): Promise<Identity> {
 		const tenantId = this.#anonymousTenantId;
 		if (tenantId === undefined) {
 			throw new HiveError("AUTH_MISSING", "an API key is needed: Authorization: Bearer <key>, or x-api-key: <key>");
 		}
 		const tenant = await this.#directory.tenant(tenantId);
 		if (tenant === undefined) throw tenantNotFound();
-		const identity = { homeTenantId: tenantId, homeTenant: tenant, tenant, permissions: ANONYMOUS_PERMISSIONS };
-		return this.#act(identity, actingTenant);
+		return { homeTenantId: tenantId, homeTenant: tenant, tenant, permissions: ANONYMOUS_PERMISSIONS };
 	}
 }
 

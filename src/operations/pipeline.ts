@@ -1,7 +1,7 @@
 import type { AddressLimiter } from "../access/address-limiter.ts";
 import type { Authenticator, Identity } from "../access/authenticator.ts";
 import { isOffered, requirePermission } from "../access/permissions.ts";
-import type { RateLimiter } from "../access/rate-limiter.ts";
+import type { RateLimiter, RateLimitPayer } from "../access/rate-limiter.ts";
 import type { UsageMeter } from "../access/usage-meter.ts";
 import { ERROR_TABLE, HiveError } from "../base/errors.ts";
 import type { TenantId } from "../base/ids.ts";
@@ -125,39 +125,58 @@ export class OperationPipeline implements Pipeline {
 			return new OpenContext(request, services);
 		}
 		const startMs = services.clock.monotonicMs();
-		const admit = (identity: Identity): OperationContext<NodeServices> => {
+		const admit = (identity: Identity): OperationContext<NodeServices> | Promise<OperationContext<NodeServices>> => {
 			observer.countAuthentication((services.clock.monotonicMs() - startMs) / 1000);
-			return this.#admit(operation, identity, passage);
+			this.#learn(identity, passage);
+			// Whoever names a tenant that is none for them pays as for any other request.
+			const charge = (refusal: unknown): never => {
+				this.#takeToken(identity, passage);
+				throw refusal;
+			};
+			let acting: Identity | Promise<Identity>;
+			try {
+				acting = authenticator.actIn(identity, request.actingTenant);
+			} catch (refusal) {
+				return charge(refusal);
+			}
+			return acting instanceof Promise
+				? acting.catch(charge).then((found) => this.#admit(operation, found, passage))
+				: this.#admit(operation, acting, passage);
 		};
-		const found = authenticator.identify(request.credentials, request.actingTenant);
+		const found = authenticator.identify(request.credentials);
 		return found instanceof Promise ? found.then(admit) : admit(found);
+	}
+
+	#learn(identity: Identity, passage: Passage): void {
+		passage.identity = identity;
+		passage.facts.tenantId = identity.tenant.id;
+		if (identity.keyDeprecatedUntil !== undefined) passage.facts.keyDeprecatedUntil = identity.keyDeprecatedUntil;
 	}
 
 	#admit(operation: AnyOperation, identity: Identity, passage: Passage): OperationContext<NodeServices> {
 		const { request, facts } = passage;
-		const { limiter, meter, observer, tenants, services } = this.#parts;
-		const { key, homeTenant, tenant, keyDeprecatedUntil } = identity;
-		passage.identity = identity;
-		facts.tenantId = tenant.id;
-		if (keyDeprecatedUntil !== undefined) facts.keyDeprecatedUntil = keyDeprecatedUntil;
-		// An admin's work in a tenant is charged to the admin's own tenant.
-		const payer = key === undefined ? { tenant: homeTenant } : { tenant: homeTenant, key };
+		const { limiter, meter, tenants, services } = this.#parts;
+		this.#learn(identity, passage);
 		try {
 			requirePermission(identity.permissions, operation, request.protocol);
 		} catch (error) {
-			const rateLimit = limiter.look(payer, request.protocol);
+			const rateLimit = limiter.look(payerOf(identity), request.protocol);
 			if (rateLimit !== undefined) facts.rateLimit = rateLimit;
 			throw error;
 		}
-		const decision = limiter.take(payer, request.protocol);
-		if (decision.facts !== undefined) facts.rateLimit = decision.facts;
-		if (decision.refusal !== undefined) {
-			facts.retryAfterSeconds = decision.retryAfterSeconds;
-			observer.countRateLimitExceeded(homeTenant.id);
-			throw decision.refusal;
-		}
-		meter.countRequest(tenant.id, key?.api_key_id);
+		this.#takeToken(identity, passage);
+		meter.countRequest(identity.tenant.id, identity.key?.api_key_id);
 		return new CallerContext(identity, request, services, tenants);
+	}
+
+	/** @throws RATE_LIMITED */
+	#takeToken(identity: Identity, { request, facts }: Passage): void {
+		const decision = this.#parts.limiter.take(payerOf(identity), request.protocol);
+		if (decision.facts !== undefined) facts.rateLimit = decision.facts;
+		if (decision.refusal === undefined) return;
+		facts.retryAfterSeconds = decision.retryAfterSeconds;
+		this.#parts.observer.countRateLimitExceeded(identity.homeTenantId);
+		throw decision.refusal;
 	}
 
 	async #addStorage({ identity, facts, isAdmitted }: Passage): Promise<void> {
@@ -213,8 +232,15 @@ export class OperationPipeline implements Pipeline {
 	}
 }
 
+/** An admin's work in a tenant is charged to the admin's own tenant. */
+const payerOf = ({ homeTenant, key }: Identity): RateLimitPayer =>
+	key === undefined ? { tenant: homeTenant } : { tenant: homeTenant, key };
+
 const isAuthFailure = (error: HiveError): boolean =>
-	ERROR_TABLE[error.code].http === 401 || error.code === "TENANT_SUSPENDED" || error.code === "HUB_UNAVAILABLE";
+	ERROR_TABLE[error.code].http === 401 ||
+	error.code === "AUTH_IP_DENIED" ||
+	error.code === "TENANT_SUSPENDED" ||
+	error.code === "HUB_UNAVAILABLE";
 
 /** `max_storage_bytes` is `storage`. */
 function quotaName(error: HiveError): string {

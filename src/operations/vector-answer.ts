@@ -6,7 +6,10 @@ import type { Hit, StoredVector } from "../storage/shard-types.ts";
 /** A vector as answers show it. */
 export const vectorAnswerSchema = z.strictObject({
 	id: z.union([z.string(), z.int()]).describe('as it was given: 1 and "1" are different'),
-	vector: z.array(z.number()).optional().describe("float32 values, each written with the fewest digits that tell it from its neighbours"),
+	vector: z
+		.array(z.number())
+		.optional()
+		.describe("float32 values, each written with the fewest digits that tell it from its neighbours"),
 	payload: z.record(z.string(), z.unknown()).optional(),
 });
 

@@ -56,16 +56,22 @@ export function packEntries(entries: readonly VectorEntry[], dimension: number):
 
 /**
  * @returns the JSON text of a payload, undefined for none (absent or null).
- * @throws VALIDATION_FAILED unless it is an object of at most LIMITS.payloadBytesMax bytes of JSON.
+ * @throws VALIDATION_FAILED unless it is an object that JSON can say, in at most LIMITS.payloadBytesMax bytes.
  */
 export function payloadText(payload: unknown, field: string): string | undefined {
 	if (payload === undefined || payload === null) return undefined;
 	if (!isPlainObject(payload)) throw invalid(field, "must be an object");
 	let text: string;
 	try {
+		if (!hasJsonForm(payload)) throw new TypeError("bytes, or a number that is not finite");
 		text = JSON.stringify(payload);
 	} catch (cause) {
-		throw new HiveError("VALIDATION_FAILED", `${field} has no JSON form`, { field }, { cause });
+		throw new HiveError(
+			"VALIDATION_FAILED",
+			`${field} has no JSON form: it holds bytes or a number that is not finite, or is nested too deep`,
+			{ field },
+			{ cause },
+		);
 	}
 	if (
 		text.length * UTF8_BYTES_PER_CHAR_MAX > LIMITS.payloadBytesMax &&
@@ -74,6 +80,18 @@ export function payloadText(payload: unknown, field: string): string | undefined
 		throw invalid(field, `is larger than ${LIMITS.payloadBytesMax} bytes of JSON`);
 	}
 	return text;
+}
+
+/** Whether what comes out is what went in: `JSON.stringify` turns NaN and 1e999 into null, and bytes into an object. */
+function hasJsonForm(value: unknown): boolean {
+	if (typeof value === "number") return Number.isFinite(value);
+	if (typeof value !== "object" || value === null) return true;
+	if (ArrayBuffer.isView(value)) return false;
+	if (Array.isArray(value)) return value.every(hasJsonForm);
+	for (const name in value) {
+		if (!hasJsonForm((value as Record<string, unknown>)[name])) return false;
+	}
+	return true;
 }
 
 /** A string of 1..256 UTF-8 bytes or an integer 0..2^53-1, as `vectorIdSchema` has it, without its cost. */

@@ -67,6 +67,43 @@ export class User {
 		return { code, stdout, stderr };
 	}
 
+	/**
+	 * Runs the binary on a terminal, as a person sees it.
+	 *
+	 * @param answers typed when the text before them has appeared, in this order
+	 */
+	async runOnTerminal(
+		args: readonly string[],
+		options: {
+			readonly answers?: readonly (readonly [shown: string, typed: string])[];
+			readonly env?: Readonly<Record<string, string>>;
+		} = {},
+	): Promise<{ readonly code: number; readonly screen: string }> {
+		let screen = "";
+		let seen = 0;
+		const waiting = [...(options.answers ?? [])];
+		const child = Bun.spawn([BINARY, ...args], {
+			cwd: this.folder,
+			env: userEnvironment(this.folder, { TERM: "xterm-256color", ...options.env }),
+			terminal: {
+				cols: 120,
+				rows: 40,
+				data(terminal, bytes) {
+					screen += Buffer.from(bytes).toString("utf8");
+					const [next] = waiting;
+					const place = next === undefined ? -1 : screen.indexOf(next[0], seen);
+					if (next === undefined || place === -1) return;
+					seen = place + next[0].length;
+					waiting.shift();
+					terminal.write(next[1]);
+				},
+			},
+		});
+		const code = await child.exited;
+		child.terminal?.close();
+		return { code, screen };
+	}
+
 	leave(): void {
 		rmSync(this.folder, { recursive: true, force: true });
 	}

@@ -538,6 +538,7 @@ describe("the observer", () => {
 		await rig.send("things.make", undefined);
 		await rig.send("things.make", "nonsense");
 		await rig.send("things.make", suspended);
+		await rig.send("things.make", rig.directory.addKey("acme", { allowed_ips: ["192.0.2.7"] }));
 		await rig.send("things.manage", rig.directory.addKey("acme"));
 		rig.directory.isAway = true;
 		const away = await rig.send("things.make", rig.directory.addKey("beta"));
@@ -546,6 +547,7 @@ describe("the observer", () => {
 			"AUTH_MISSING",
 			"AUTH_INVALID_FORMAT",
 			"TENANT_SUSPENDED",
+			"AUTH_IP_DENIED",
 			"HUB_UNAVAILABLE",
 		]);
 	});
