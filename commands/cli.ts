@@ -1,8 +1,8 @@
-import { type Command, Config, Errors, Plugin, run } from "@oclif/core";
+import { type Command, Config, Errors, Help, Plugin, run } from "@oclif/core";
 import packageJson from "../package.json" with { type: "json" };
 import { COMMANDS, TOPICS } from "./command-table.ts";
 import { EXIT, failureJson, failureText, toFailure, usageFailure } from "./shared/failure.ts";
-import { flushStdout } from "./shared/output.ts";
+import { WatchedOutput } from "./shared/output.ts";
 
 const PJSON = {
 	name: packageJson.name,
@@ -17,10 +17,11 @@ const PJSON = {
 		additionalHelpFlags: ["-h"],
 		// No file is looked for there: the commands are given to the plugin below.
 		commands: { strategy: "explicit" as const, target: "commands" },
-		// The summary stands above the usage already. It also means that a description is one paragraph.
-		helpOptions: { hideCommandSummaryInDescription: true, flagSortOrder: "none" as const },
 	},
 };
+
+// The summary stands above the usage already. Without it the framework keeps a description's last line only, so each is one paragraph.
+const HELP_OPTIONS = { hideCommandSummaryInDescription: true, flagSortOrder: "none" } as const;
 
 const VERSION = `hive-vector ${packageJson.version} ${process.platform}-${process.arch} bun-${Bun.version}`;
 const HELP_FLAGS: ReadonlySet<string> = new Set(["--help", "-h"]);
@@ -32,20 +33,21 @@ const HELP_FLAGS: ReadonlySet<string> = new Set(["--help", "-h"]);
  * @returns    the exit code (CONTRACT section 8). Never throws: what went wrong is on stderr, and as JSON on stdout under `--json`
  */
 export async function runCli(argv: readonly string[]): Promise<number> {
+	const output = new WatchedOutput(process.stdout);
 	try {
 		if (argv[0] === "--version" || argv[0] === "-v" || argv[0] === "version") {
 			process.stdout.write(`${VERSION}\n`);
 		} else {
 			await runCommand(argv);
 		}
-		await flushStdout();
+		await output.flush();
 		return Number(process.exitCode ?? EXIT.done);
 	} catch (error) {
 		if (error instanceof Errors.ExitError) return error.oclif.exit ?? EXIT.failed;
 		const failure = toFailure(error);
 		process.stderr.write(failureText(failure));
 		if (asksForJson(argv)) process.stdout.write(`${JSON.stringify(failureJson(failure))}\n`);
-		await flushStdout();
+		await output.flush().catch(() => undefined);
 		return failure.exitCode;
 	}
 }
@@ -55,7 +57,11 @@ async function runCommand(argv: readonly string[]): Promise<void> {
 	refuseUnknown(argv, config);
 	// `hive-vector help tenant create` for those who type it that way.
 	const line = argv[0] === "help" ? [...argv.slice(1), "--help"] : [...argv];
-	await run(line, config);
+	if (line.length === 0 || HELP_FLAGS.has(line.find((word) => word === "--" || HELP_FLAGS.has(word)) ?? "")) {
+		await new Help(config, HELP_OPTIONS).showHelp(line);
+	} else {
+		await run(line, config);
+	}
 }
 
 /** The commands' table as the framework wants it, without a file beside the binary. */

@@ -2,18 +2,30 @@ import { constants } from "node:fs";
 import { access, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { HiveError } from "../src/base/errors.ts";
+import type { CollectionInfo } from "./shared/collection-view.ts";
 import { CommandFailure, EXIT, toFailure } from "./shared/failure.ts";
-import { type Finding, judgeClock, judgeDisk, judgeOpenFiles, judgeSecretMode } from "./shared/health-check.ts";
+import {
+	type Finding,
+	judgeClock,
+	judgeCollections,
+	judgeDisk,
+	judgeOpenFiles,
+	judgeSecretMode,
+} from "./shared/health-check.ts";
 import type { NodeClient } from "./shared/node-client.ts";
 import { type ConnectionFlags, NodeCommand } from "./shared/node-command.ts";
 import { configFlag } from "./shared/settings-flags.ts";
+import { listTenants } from "./shared/tenant-pages.ts";
 import { formatBytes } from "./shared/units.ts";
+
+/** Each costs a request; an installation with more has its metrics to watch. */
+const TENANTS_MAX = 1_000;
 
 const MARKS = { ok: ["ok", 32], warn: ["warn", 33], fail: ["fail", 31] } as const;
 
 export class Doctor extends NodeCommand {
 	static override summary =
-		"Look for what may go wrong: settings, disk, limits, the node, its hub, the key, the clock.";
+		"Look for what may go wrong: settings, disk, limits, the node, hub, key, clock, collections.";
 	static override description = "Exit code 1 when something fails; a warning alone is 0. Nothing is changed.";
 	static override examples = [
 		"<%= config.bin %> doctor",
@@ -64,6 +76,34 @@ export class Doctor extends NodeCommand {
 		}
 	}
 
+	/** What the key sees: that it works, and whether every collection can be used. An operator's key sees all tenants. */
+	private async checkData(node: NodeClient, flags: ConnectionFlags): Promise<readonly Finding[]> {
+		let tenantId: string;
+		try {
+			tenantId = (await node.call<{ tenant_id: string }>("GET", "/usage")).tenant_id;
+		} catch (error) {
+			const failure = toFailure(error);
+			const advice = failure.more.advice ?? "make one: hive-vector key create";
+			return [{ check: "key", state: "fail", detail: failure.message, advice }];
+		}
+		const key: Finding = { check: "key", state: "ok", detail: `lets you in as tenant ${tenantId}` };
+		try {
+			const isOperator = tenantId === "system";
+			const tenants = isOperator ? (await listTenants(node)).filter(({ active }) => active) : [{ id: tenantId }];
+			const collections: CollectionInfo[] = [];
+			for (const { id } of tenants.slice(0, TENANTS_MAX)) {
+				const asTenant = isOperator ? await this.connect({ ...flags, tenant: id }) : node;
+				const answer = await asTenant.call<{ collections: readonly CollectionInfo[] }>("GET", "/collections");
+				collections.push(...answer.collections);
+			}
+			return [key, judgeCollections(collections, tenants.length - TENANTS_MAX)];
+		} catch (error) {
+			const failure = toFailure(error);
+			const advice = failure.more.advice ?? "see the node's log";
+			return [key, { check: "collections", state: "fail", detail: failure.message, advice }];
+		}
+	}
+
 	private async checkNode(flags: ConnectionFlags): Promise<readonly Finding[]> {
 		let node: NodeClient;
 		try {
@@ -95,7 +135,8 @@ export class Doctor extends NodeCommand {
 						},
 				...(Number.isNaN(dateMs) ? [] : [judgeClock(dateMs, (startMs + endMs) / 2, endMs - startMs)]),
 				...readinessFindings(await node.probe("/ready")),
-				await checkKey(node),
+				...versionFindings(health.body, this.config.version),
+				...(await this.checkData(node, flags)),
 			];
 		} catch (error) {
 			if (!(error instanceof CommandFailure)) throw error;
@@ -109,6 +150,13 @@ export class Doctor extends NodeCommand {
 			];
 		}
 	}
+}
+
+function versionFindings(body: unknown, ownVersion: string): readonly Finding[] {
+	const version = typeof body === "object" && body !== null && "version" in body ? body.version : undefined;
+	if (typeof version !== "string" || version === ownVersion) return [];
+	const detail = `the node is ${version}, this command ${ownVersion}`;
+	return [{ check: "versions", state: "warn", detail, advice: "use the same version of both" }];
 }
 
 async function checkFolder(folder: string): Promise<readonly Finding[]> {
@@ -157,35 +205,25 @@ function readinessFindings({ status, body }: { status: number; body: unknown }):
 		typeof fields.details === "object" && fields.details !== null ? { ...fields.details } : fields;
 	const checks: Record<string, unknown> =
 		typeof details.checks === "object" && details.checks !== null ? { ...details.checks } : {};
-	const facts = Object.entries(checks).map(([name, value]) => `${name}: ${String(value)}`);
+	const { hub, ...others } = checks;
+	const facts = Object.entries(others).map(([name, value]) => `${name}: ${String(value)}`);
 	const detail = facts.length === 0 ? `status ${status}` : facts.join(", ");
 	const findings: Finding[] = [
 		status === 200
 			? { check: "ready", state: "ok", detail }
 			: { check: "ready", state: "fail", detail, advice: "the node is starting or stopping; wait, or see its log" },
 	];
-	if (typeof checks.hub === "string") {
+	if (typeof hub === "string") {
 		findings.push(
-			checks.hub === "connected"
+			hub === "connected"
 				? { check: "hub", state: "ok", detail: "connected" }
 				: {
 						check: "hub",
 						state: "warn",
-						detail: checks.hub,
+						detail: hub,
 						advice: "known keys go on working; see hub.api_url and the hub's log",
 					},
 		);
 	}
 	return findings;
-}
-
-async function checkKey(node: NodeClient): Promise<Finding> {
-	try {
-		const usage = await node.call<{ tenant_id: string }>("GET", "/usage");
-		return { check: "key", state: "ok", detail: `lets you in as tenant ${usage.tenant_id}` };
-	} catch (error) {
-		const failure = toFailure(error);
-		const advice = failure.more.advice ?? "make one: hive-vector key create";
-		return { check: "key", state: "fail", detail: failure.message, advice };
-	}
 }

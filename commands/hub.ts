@@ -18,12 +18,15 @@ export class Hub extends ServerCommand {
 		const { flags } = await this.parse(Hub);
 		const { settings, parts } = await this.prepare(flags, { purpose: "hub" });
 		const { startHub } = await import("../src/node/hub-process.ts");
-		const hub = await startHub(settings, parts);
-		this.printRecord([
-			["url", hub.url],
-			...(hub.serviceKeyPath === undefined ? [] : [["service key", hub.serviceKeyPath] as const]),
-			...(hub.adminKeyPath === undefined ? [] : [["operator's key", hub.adminKeyPath] as const]),
-		]);
-		await this.runUntilSignal(() => hub.stop(), parts);
+		await this.runUntilSignal(
+			() => startHub(settings, parts),
+			parts,
+			(hub) =>
+				this.printRecord([
+					["url", hub.url],
+					...(hub.serviceKeyPath === undefined ? [] : [["service key", hub.serviceKeyPath] as const]),
+					...(hub.adminKeyPath === undefined ? [] : [["operator's key", hub.adminKeyPath] as const]),
+				]),
+		);
 	}
 }

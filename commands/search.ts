@@ -1,11 +1,12 @@
 import { Args, Flags } from "@oclif/core";
 import { usageFailure } from "./shared/failure.ts";
+import { type Hit, hitsTable } from "./shared/hits-table.ts";
 import { parseJson, parseJsonObject, readText, readTextFile } from "./shared/json-input.ts";
 import { apiPath } from "./shared/node-client.ts";
 import { NodeCommand, tenantFlag } from "./shared/node-command.ts";
 
 interface SearchAnswer {
-	readonly results: readonly { readonly id: string | number; readonly score: number; readonly payload?: unknown }[];
+	readonly results: readonly Hit[];
 	readonly took_ms: number;
 	readonly plan?: unknown;
 }
@@ -101,20 +102,9 @@ export class Search extends NodeCommand {
 	}
 
 	private show(answer: SearchAnswer): void {
-		const room = Math.max(20, this.terminal.columns - 40);
-		const payload = (value: unknown): string => {
-			const text = value === undefined ? "" : JSON.stringify(value);
-			return this.terminal.isTty && text.length > room ? `${text.slice(0, room - 1)}…` : text;
-		};
-		this.printTable(
-			[{ title: "#", align: "right" }, { title: "ID" }, { title: "SCORE", align: "right" }, { title: "PAYLOAD" }],
-			answer.results.map((hit, index) => [
-				String(index + 1),
-				String(hit.id),
-				hit.score.toFixed(6),
-				payload(hit.payload),
-			]),
-		);
+		const { columns, rows, hidden } = hitsTable(answer.results, this.terminal);
+		this.printTable(columns, rows);
+		if (hidden.length > 0) this.print(`\nnot shown: ${hidden.join(", ")}; --json has everything\n`);
 		if (answer.plan !== undefined) this.print(`\nplan: ${JSON.stringify(answer.plan)}\n`);
 		const hits = answer.results.length === 1 ? "hit" : "hits";
 		if (this.terminal.isTty) this.print(`\n${answer.results.length} ${hits} in ${answer.took_ms.toFixed(1)} ms\n`);

@@ -34,9 +34,11 @@ export class Serve extends ServerCommand {
 		const { "insecure-open": insecureOpen, ...flags } = (await this.parse(Serve)).flags;
 		const { settings, parts } = await this.prepare(flags, { purpose: "node", insecureOpen });
 		const { startNode } = await import("../src/node/node.ts");
-		const node = await startNode(settings, parts);
-		this.greet(node, settings.values);
-		await this.runUntilSignal(() => node.stop(), parts);
+		await this.runUntilSignal(
+			() => startNode(settings, parts),
+			parts,
+			(node) => this.greet(node, settings.values),
+		);
 	}
 
 	/** What a person does next. The log line of the start already says it to machines. */

@@ -69,6 +69,17 @@ export class LocalNode {
 		}
 	}
 
+	/** Processor time of all its threads so far, in milliseconds; 0 where the system does not tell. */
+	processorMs(): number {
+		try {
+			const fields = readFileSync(`/proc/${this.process.pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+			// utime and stime, in ticks of 10 ms.
+			return (Number(fields[11]) + Number(fields[12])) * 10;
+		} catch {
+			return 0;
+		}
+	}
+
 	/** One REST call. Throws on any status but 2xx. */
 	async call(key: string, method: string, path: string, body?: unknown): Promise<unknown> {
 		const answer = await fetch(`${this.url}/api/v1${path}`, {

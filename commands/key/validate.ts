@@ -38,7 +38,7 @@ export class KeyValidate extends NodeCommand {
 			apiKey: undefined,
 			tenant: undefined,
 			timeoutMs: flags.timeout,
-			userAgent: this.config.userAgent,
+			userAgent: `${this.config.bin}/${this.config.version}`,
 		});
 		const answer = await node.call<Answer>("POST", "/cluster/keys/validate", { body: { api_key: key } });
 		if (!answer.valid) {

@@ -14,6 +14,7 @@ export interface CollectionInfo {
 	/** null, as `bytes`, when the collection is damaged. */
 	readonly vectors: number | null;
 	readonly bytes: number | null;
+	readonly payload_indexes: Readonly<Record<string, { readonly type: string }>>;
 	readonly index_state: string;
 	readonly damage?: string;
 	readonly created_at: string;
@@ -21,6 +22,11 @@ export interface CollectionInfo {
 
 export const vectorsText = ({ vectors }: CollectionInfo): string => (vectors === null ? "?" : formatCount(vectors));
 export const storageText = ({ bytes }: CollectionInfo): string => (bytes === null ? "?" : formatBytes(bytes));
+
+const payloadIndexesText = (indexes: CollectionInfo["payload_indexes"]): string =>
+	Object.entries(indexes)
+		.map(([field, { type }]) => `${field} (${type})`)
+		.join(", ");
 
 export function collectionFields(info: CollectionInfo): (readonly [name: string, value: string])[] {
 	return [
@@ -33,6 +39,9 @@ export function collectionFields(info: CollectionInfo): (readonly [name: string,
 		["index", `${info.index}, ${info.index_state}`],
 		...(info.damage === undefined ? [] : [["damage", info.damage] as const]),
 		["hnsw", `m ${info.hnsw.m}, ef_construction ${info.hnsw.ef_construction}, ef_search ${info.hnsw.ef_search}`],
+		...(Object.keys(info.payload_indexes).length === 0
+			? []
+			: [["payload indexes", payloadIndexesText(info.payload_indexes)] as const]),
 		["shards", `${info.shards}, replicas ${info.replicas}`],
 		["created", info.created_at],
 	];

@@ -48,6 +48,24 @@ export function judgeClock(nodeMs: number, localMs: number, exchangeMs: number):
 	};
 }
 
+/** @param leftOut tenants that were not asked for their collections; none if not above 0 */
+export function judgeCollections(
+	collections: readonly { readonly full_name: string; readonly index_state: string; readonly damage?: string }[],
+	leftOut: number,
+): Finding {
+	const check = "collections";
+	const damaged = collections.filter(({ index_state: state }) => state === "damaged");
+	const rest = leftOut > 0 ? `; ${leftOut} tenants were not looked at` : "";
+	if (damaged.length === 0) return { check, state: "ok", detail: `${collections.length} can be used${rest}` };
+	const named = damaged.map(({ full_name: name, damage }) => (damage === undefined ? name : `${name} (${damage})`));
+	return {
+		check,
+		state: "fail",
+		detail: `${damaged.length} of ${collections.length} damaged: ${named.join(", ")}${rest}`,
+		advice: "the others go on working; see the node's log, then restore its folder or delete it and import again",
+	};
+}
+
 /** @param mode of a secret's file */
 export function judgeSecretMode(path: string, mode: number): Finding {
 	const check = "admin key file";

@@ -64,7 +64,7 @@ export abstract class NodeCommand extends BaseCommand {
 			apiKey,
 			tenant: flags.tenant,
 			timeoutMs: flags.timeout,
-			userAgent: this.config.userAgent,
+			userAgent: `${this.config.bin}/${this.config.version}`,
 		});
 	}
 

@@ -1,8 +1,30 @@
-/** Settles when what was written to stdout has left, or its reader has. */
-export async function flushStdout(): Promise<void> {
-	await new Promise<void>((resolve) => {
-		process.stdout.write("", () => resolve());
-	});
+/** stdout, with what happens to it: a failed write is heard of only later, and by whoever listens. */
+export class WatchedOutput {
+	private failure: (Error & { readonly code?: string }) | undefined;
+
+	constructor(private readonly stream: NodeJS.WriteStream) {
+		// The command framework's listener throws, which would end the process with a stack trace.
+		stream.removeAllListeners("error");
+		stream.on("error", (error: Error) => {
+			this.failure ??= error;
+		});
+	}
+
+	/**
+	 * Settles when what was written has left, or its reader has (`| head -1`).
+	 *
+	 * @throws what else kept it from leaving, a full disk for instance
+	 */
+	async flush(): Promise<void> {
+		await new Promise<void>((resolve) => {
+			this.stream.write("", () => resolve());
+		});
+		// The stream tells of a failed write one turn after the callbacks.
+		await new Promise<void>((resolve) => {
+			setImmediate(resolve);
+		});
+		if (this.failure !== undefined && this.failure.code !== "EPIPE") throw this.failure;
+	}
 }
 
 /** Writes with back-pressure. @returns false when the reader has gone (`| head -1`): nothing more need be written */

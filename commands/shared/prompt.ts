@@ -1,4 +1,4 @@
-import { createInterface } from "node:readline/promises";
+import { createInterface, type Interface } from "node:readline/promises";
 import { CommandFailure, EXIT, usageFailure } from "./failure.ts";
 
 interface Streams {
@@ -17,25 +17,34 @@ export async function confirm(question: string, typed: string | undefined, strea
 		throw usageFailure("this can't be undone, and there is no terminal to ask on", "repeat it with --yes");
 	const lines = createInterface({ input: streams.input, output: streams.output });
 	try {
-		const asked = lines.question(`${question} ${typed === undefined ? "[y/N]" : `Type ${typed} to go on:`} `);
-		// Ctrl-D closes the line without an answer, and the question would wait on.
-		const closed = new Promise<string>((resolve) => lines.once("close", () => resolve("")));
-		const answer = await Promise.race([asked, closed]);
+		// Rejects on Ctrl-D alone, which is no consent.
+		const asked = lines
+			.question(`${question} ${typed === undefined ? "[y/N]" : `Type ${typed} to go on:`} `)
+			.catch(() => "");
+		const answer = await Promise.race([asked, endOf(lines)]);
 		return typed === undefined ? /^y(es)?$/i.test(answer.trim()) : answer.trim() === typed;
-	} catch (cause) {
-		if (!(cause instanceof Error && cause.name === "AbortError")) throw cause;
-		throw new CommandFailure("CANCELLED", EXIT.interrupted, "interrupted: nothing was changed", {}, { cause });
 	} finally {
 		lines.close();
 	}
 }
 
+/** A terminal that goes away ends the line without an answer, and Ctrl-C gives no signal while one is read. */
+async function endOf(lines: Interface): Promise<string> {
+	return await new Promise<string>((resolve, reject) => {
+		lines.once("close", () => resolve(""));
+		lines.once("SIGINT", () =>
+			reject(new CommandFailure("CANCELLED", EXIT.interrupted, "interrupted: nothing was changed")),
+		);
+	});
+}
+
 /** Reads one line from the terminal without showing it. */
 export async function askSecret(label: string, streams: Streams): Promise<string> {
 	const { input, output } = streams;
-	output.write(label);
+	// Before the prompt: whoever types as soon as it appears must not see it.
 	input.setRawMode(true);
 	input.setEncoding("utf8");
+	output.write(label);
 	let secret = "";
 	try {
 		for await (const chunk of input) {

@@ -37,10 +37,25 @@ export abstract class ServerCommand extends BaseCommand {
 		return { settings, parts: { clock: systemClock, random: systemRandom, log, version: packageJson.version } };
 	}
 
-	/** Ends the process when a signal has stopped the server. Never resolves. */
-	protected async runUntilSignal(stop: () => Promise<void>, { log }: ProcessParts): Promise<never> {
+	/**
+	 * Runs a server until a signal has stopped it, then ends the process. Never resolves.
+	 *
+	 * @param start may be under way when the signal comes: the server is then stopped as soon as it runs
+	 * @throws what `start` throws
+	 */
+	protected async runUntilSignal<S extends { stop(): Promise<void> }>(
+		start: () => Promise<S>,
+		{ log }: ProcessParts,
+		greet: (server: S) => void,
+	): Promise<never> {
 		const { stopOnSignals } = await import("../../src/node/shutdown-signals.ts");
-		stopOnSignals(process, stop, (err) => log.error({ err }, "the server did not stop cleanly"));
+		const starting = start();
+		stopOnSignals(
+			process,
+			async () => (await starting).stop(),
+			(err) => log.error({ err }, "the server did not stop cleanly"),
+		);
+		greet(await starting);
 		return await new Promise<never>(() => {});
 	}
 

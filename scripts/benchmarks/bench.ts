@@ -50,7 +50,7 @@ for (const count of values.vectors.map(Number)) {
 	results[data.name] = { raw, served };
 
 	table(
-		["search, k 10", "recall@10", "per second", "p50 ms", "p99 ms", "served / raw"],
+		["search, k 10", "recall@10", "per second", "p50 ms", "p99 ms", "CPU ms", "served / raw"],
 		EF_SEARCHES.flatMap((efSearch, at) => {
 			const bare = raw.searches[at]!;
 			const overRest = served.searches[at]!;
@@ -61,14 +61,16 @@ for (const count of values.vectors.map(Number)) {
 					whole(bare.perSecond),
 					ms(bare.p50Ms),
 					ms(bare.p99Ms),
+					ms(1000 / bare.perSecond),
 					"",
 				],
 				[
-					`ef ${efSearch}  REST, 1 worker, 4 connections`,
+					`ef ${efSearch}  REST, 1 worker, 16 connections`,
 					overRest.recall.toFixed(3),
 					whole(overRest.perSecond),
 					ms(overRest.p50Ms),
 					ms(overRest.p99Ms),
+					ms(overRest.processorMsPerSearch),
 					percent(overRest.perSecond / bare.perSecond),
 				],
 			];
@@ -79,6 +81,7 @@ for (const count of values.vectors.map(Number)) {
 				whole(served.batched.perSecond),
 				ms(served.batched.p50Ms),
 				ms(served.batched.p99Ms),
+				"",
 				percent(served.batched.perSecond / raw.searches[EF_SEARCHES.indexOf(EF_SEARCH)]!.perSecond),
 			],
 		]),

@@ -7,7 +7,12 @@ export interface ServedResult {
 	readonly acknowledgedPerSecond: number;
 	/** The same, counted until the graph holds every vector. */
 	readonly indexedPerSecond: number;
-	readonly searches: readonly (Timing & { readonly efSearch: number; readonly recall: number })[];
+	readonly searches: readonly (Timing & {
+		readonly efSearch: number;
+		readonly recall: number;
+		/** Of the node's process, all threads. */
+		readonly processorMsPerSearch: number;
+	})[];
 	/** One connection, one call after another. */
 	readonly single: Timing;
 	/** `POST …/search/batch` over one connection; the rate counts searches, the times whole batches. */
@@ -27,7 +32,7 @@ export interface ServedResult {
 
 export const UNLIMITED = { requests_per_minute: 1e9, requests_per_hour: 1e9, mcp_requests_per_minute: 1e9 };
 const INSERT_BATCH = 1_000;
-const CONNECTIONS = 4;
+const CONNECTIONS = 16;
 export const SEARCH_BATCH = 50;
 /** Of the payload field `bucket`, 0..9999, that a filter admits. */
 const SELECTIVITIES = [0.0001, 0.001, 0.01, 0.1, 0.5, 1];
@@ -89,8 +94,12 @@ export async function benchServed(
 
 		await measure(CONNECTIONS, plain(efSearch), data.nearest);
 		const searches = [];
-		for (const ef of efSearches)
-			searches.push({ ...(await measure(CONNECTIONS, plain(ef), data.nearest)), efSearch: ef });
+		for (const ef of efSearches) {
+			const before = node.processorMs();
+			const timing = await measure(CONNECTIONS, plain(ef), data.nearest);
+			const processorMsPerSearch = (node.processorMs() - before) / timing.callCount;
+			searches.push({ ...timing, efSearch: ef, processorMsPerSearch });
+		}
 		const single = await measure(1, plain(efSearch), data.nearest);
 
 		const batches = Array.from({ length: data.queries.length / SEARCH_BATCH }, (_, batch) =>

@@ -57,7 +57,7 @@ describe("serve, hub and the settings", () => {
 
 	test("on a terminal serve shows where it is and what to do next", async () => {
 		let screen = "";
-		const stopped = Promise.withResolvers<void>();
+		let isStopping = false;
 		const child = Bun.spawn([BINARY, "serve", "--cluster", "--data-dir", "two", "--port", "0"], {
 			cwd: user.folder,
 			env: userEnvironment(user.folder, { TERM: "xterm-256color" }),
@@ -67,9 +67,10 @@ describe("serve, hub and the settings", () => {
 				data(terminal, bytes) {
 					screen += Buffer.from(bytes).toString();
 					// Ctrl-C, as a person ends it.
-					if (screen.includes("hive-vector key create")) terminal.write("\u0003");
+					if (isStopping || !screen.includes("hive-vector key create")) return;
+					isStopping = true;
+					terminal.write("\u0003");
 				},
-				exit: () => stopped.resolve(),
 			},
 		});
 		expect(await child.exited).toBe(0);

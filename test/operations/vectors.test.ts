@@ -85,11 +85,6 @@ describe("upserting", () => {
 		expect(await get(3)).toEqual({ id: 3, payload: {} });
 		expect(await get(1, { with_payload: false })).toEqual({ id: 1 });
 	});
-
-	test("counts what was written for the tenant", async () => {
-		await upsert([{ vector: [1, 0, 0] }, { vector: [1, 0, 0] }]);
-		expect((await acme.ask("usage.own", {})).vectors).toBeGreaterThanOrEqual(2);
-	});
 });
 
 describe("what is wrong with a vector is named, and nothing is written", () => {
