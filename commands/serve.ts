@@ -1,4 +1,6 @@
+import { resolve } from "node:path";
 import { Flags } from "@oclif/core";
+import { DEFAULT_URL } from "./shared/node-command.ts";
 import { ServerCommand } from "./shared/server-command.ts";
 import { serverFlags } from "./shared/settings-flags.ts";
 
@@ -59,9 +61,15 @@ export class Serve extends ServerCommand {
 			["data", settings.data_dir],
 			...(node.adminKeyPath === undefined ? [] : [["operator's key", node.adminKeyPath] as const]),
 		]);
-		const next = enabled
+		// The other commands look at the default address, and for the key in ./data, unless told otherwise.
+		const elsewhere = [
+			...(node.url === DEFAULT_URL ? [] : [`HIVE_VECTOR_URL=${node.url}`]),
+			...(enabled && settings.data_dir !== resolve("data") ? [`HIVE_VECTOR_DATA_DIR=${settings.data_dir}`] : []),
+		];
+		const commands = enabled
 			? ['hive-vector tenant create acme --name "Acme"', "hive-vector key create acme --permission READ_WRITE"]
 			: ["hive-vector collection create docs --dimension 384", "hive-vector import docs vectors.ndjson"];
+		const next = elsewhere.length === 0 ? commands : [`export ${elsewhere.join(" ")}`, ...commands];
 		this.print(`\nnext\n${next.map((line) => `  ${line}\n`).join("")}\n`);
 	}
 }

@@ -39,6 +39,8 @@ try {
 		entrypoints: [join(ROOT, "bin/hive-vector.ts"), join(ROOT, "bin/shard-worker.ts")],
 		root: join(ROOT, "bin"),
 		target: "bun",
+		// The command framework asks for the compiler only to run commands from TypeScript sources: a tenth of the binary.
+		external: ["typescript"],
 		format: "esm",
 		minify: true,
 		bytecode: true,

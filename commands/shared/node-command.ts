@@ -7,7 +7,7 @@ import { NodeClient } from "./node-client.ts";
 import { confirm } from "./prompt.ts";
 import { parseDurationMs } from "./units.ts";
 
-const DEFAULT_URL = "http://127.0.0.1:7801";
+export const DEFAULT_URL = "http://127.0.0.1:7801";
 
 export interface ConnectionFlags {
 	readonly url: string;

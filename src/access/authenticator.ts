@@ -9,6 +9,8 @@ import type { KeyLookup, KeyRecord, TenantRecord } from "../hub/models.ts";
 export interface Credentials {
 	readonly authorization?: string;
 	readonly apiKey?: string;
+	/** A web page of another origin may be asking: no one to whom a node opens without a key. */
+	readonly isForeignPage?: boolean;
 }
 
 /** Who asks, once that is proven. */
@@ -53,7 +55,7 @@ export class Authenticator {
 	 */
 	identify(credentials: Credentials): Identity | Promise<Identity> {
 		const apiKey = presentedKey(credentials);
-		if (apiKey === undefined) return this.#anonymous();
+		if (apiKey === undefined) return this.#anonymous(credentials.isForeignPage === true);
 		const keyHash = hashOf(apiKey);
 		const cached = this.#directory.cachedKey(keyHash);
 		if (cached === undefined) return this.#directory.lookupKey(keyHash).then((lookup) => this.#admit(lookup));
@@ -118,10 +120,16 @@ export class Authenticator {
 		return permissions;
 	}
 
-	async #anonymous(): Promise<Identity> {
+	async #anonymous(isForeignPage: boolean): Promise<Identity> {
 		const tenantId = this.#anonymousTenantId;
 		if (tenantId === undefined) {
 			throw new HiveError("AUTH_MISSING", "an API key is needed: Authorization: Bearer <key>, or x-api-key: <key>");
+		}
+		if (isForeignPage) {
+			throw new HiveError(
+				"AUTH_MISSING",
+				"an API key is needed here: the request names another host than this one, or comes from a web page of another origin",
+			);
 		}
 		const tenant = await this.#directory.tenant(tenantId);
 		if (tenant === undefined) throw tenantNotFound();

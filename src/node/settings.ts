@@ -2,6 +2,7 @@ import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { HiveError } from "../base/errors.ts";
+import { isLoopback } from "../base/loopback.ts";
 import { readProcessLimits } from "./process-limits.ts";
 import { type Assignment, readSettingsText, type SourceReading } from "./settings-file.ts";
 import {
@@ -259,11 +260,6 @@ function effective(given: SettingsValues, sources: SettingsSources): EffectiveSe
 		auth: { ...given.auth, required: required === "auto" ? given.cluster.enabled : required },
 		log: { ...given.log, format: format === "auto" ? (sources.isTerminal === true ? "pretty" : "json") : format },
 	};
-}
-
-/** Whether only this machine can reach the address. */
-export function isLoopback(host: string): boolean {
-	return host === "localhost" || host === "::1" || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
 /** What settings that are each right forbid together. */

@@ -18,10 +18,7 @@ interface FieldIssue {
  */
 export function inputError(error: z.ZodError): HiveError {
 	const issues: FieldIssue[] = [];
-	for (const issue of error.issues) {
-		if (issues.length >= ISSUE_COUNT_MAX) break;
-		collect(issue, [], issues);
-	}
+	for (const issue of error.issues) collect(issue, [], issues);
 	const code = error.issues.map(codeOf).find((chosen) => chosen !== undefined) ?? "VALIDATION_FAILED";
 	const { field, message } = issues[0]!;
 	return new HiveError(code, message.startsWith(field) ? message : `${field}: ${message}`, { field, issues });
@@ -33,6 +30,7 @@ function codeOf(issue: Issue) {
 }
 
 function collect(issue: Issue, prefix: readonly PropertyKey[], issues: FieldIssue[]): void {
+	if (issues.length >= ISSUE_COUNT_MAX) return;
 	const path = [...prefix, ...issue.path];
 	if (issue.code === "unrecognized_keys") {
 		for (const key of issue.keys.slice(0, ISSUE_COUNT_MAX - issues.length)) {

@@ -4,8 +4,8 @@ import type { TenantId } from "../base/ids.ts";
 /** What a protocol adapter hands to the pipeline. Nothing here is trusted. */
 export interface PipelineRequest {
 	readonly operation: string;
-	/** `Authorization` and `x-api-key` as they came. */
-	readonly credentials: { readonly authorization?: string; readonly apiKey?: string };
+	/** `Authorization` and `x-api-key` as they came; without either, whether a web page of another origin may be asking. */
+	readonly credentials: { readonly authorization?: string; readonly apiKey?: string; readonly isForeignPage?: boolean };
 	/** `X-Tenant-ID` as it came. */
 	readonly actingTenant?: string;
 	readonly requestId: string;

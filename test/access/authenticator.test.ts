@@ -252,6 +252,14 @@ describe("a node that asks for no key", () => {
 		expect((await identify({}, "default")).tenant.id).toBe(DEFAULT_TENANT);
 	});
 
+	test("asks web pages of other origins for a key after all", async () => {
+		const { refusalOf, identify, directory } = anonymous();
+		expect((await refusalOf({ isForeignPage: true })).code).toBe("AUTH_MISSING");
+		expect((await identify({ ...bearer(directory.addKey("acme")), isForeignPage: true })).tenant.id).toBe(
+			directory.tenants.get("acme")!.id,
+		);
+	});
+
 	test("lets nobody without a key act elsewhere", async () => {
 		const { refusalOf, directory } = anonymous();
 		directory.addKey("acme");

@@ -1,5 +1,11 @@
 import { describe, expect, test } from "bun:test";
-import { judgeClock, judgeDisk, judgeOpenFiles, judgeSecretMode } from "../../commands/shared/health-check.ts";
+import {
+	judgeClock,
+	judgeCollections,
+	judgeDisk,
+	judgeOpenFiles,
+	judgeSecretMode,
+} from "../../commands/shared/health-check.ts";
 
 const GIB = 2 ** 30;
 
@@ -39,6 +45,17 @@ describe("what doctor makes of what it finds", () => {
 		expect(judgeSecretMode("admin.key", 0o100644)).toMatchObject({
 			state: "warn",
 			advice: expect.stringContaining("chmod 600"),
+		});
+	});
+
+	test("a damaged collection is a failure that names it, and tenants left out are counted", () => {
+		const sound = { full_name: "acme:docs", index_state: "hnsw" };
+		expect(judgeCollections([sound, sound], 0)).toMatchObject({ state: "ok", detail: "2 can be used" });
+		expect(
+			judgeCollections([sound, { full_name: "acme:old", index_state: "damaged", damage: "no manifest" }], 3),
+		).toMatchObject({
+			state: "fail",
+			detail: "1 of 2 damaged: acme:old (no manifest); 3 tenants were not looked at",
 		});
 	});
 });

@@ -76,6 +76,8 @@ describe("serve, hub and the settings", () => {
 		expect(await child.exited).toBe(0);
 		child.terminal?.close();
 		expect(screen).toContain("/docs");
+		// Not the default address and folder: the next commands have to be told.
+		expect(screen).toMatch(/export HIVE_VECTOR_URL=http:\/\/127\.0\.0\.1:\d+ HIVE_VECTOR_DATA_DIR=\S+\/two\s/);
 		expect(screen).toContain(join(user.folder, "two"));
 		expect(screen).toContain("admin.key");
 		expect(screen).not.toContain(readFileSync(join(user.folder, "two/admin.key"), "utf8").trim());

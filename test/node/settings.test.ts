@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HiveError } from "../../src/base/errors.ts";
-import { isLoopback, loadSettings, type Settings, type SettingsSources } from "../../src/node/settings.ts";
+import { isLoopback } from "../../src/base/loopback.ts";
+import { loadSettings, type Settings, type SettingsSources } from "../../src/node/settings.ts";
 import { environmentName, settingLeaves } from "../../src/node/settings-schema.ts";
 
 const root = mkdtempSync(join(tmpdir(), "hive-settings-"));

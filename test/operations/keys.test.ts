@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { HiveError } from "../../src/base/errors.ts";
 import type { NodeServices } from "../../src/operations/node-services.ts";
 import { OPERATIONS } from "../../src/operations/operation-table.ts";
-import { type Input, OperationsNode, type Output } from "./operations-fixture.ts";
+import { type Input, OperationsNode, type Output, thrownBy } from "./operations-fixture.ts";
 
 const DAY_MS = 86_400_000;
 let node: OperationsNode;
@@ -195,8 +195,12 @@ describe("asking whether a key is valid", () => {
 
 	test("is limited by address", async () => {
 		const ask = (remoteAddress: string) => node.call("keys.validate", { api_key: "x" }, { remoteAddress });
-		for (let count = 0; count < 60; count++) expect((await ask("192.0.2.7")).ok).toBe(true);
-		expect(await ask("192.0.2.7")).toMatchObject({ ok: false, error: { code: "RATE_LIMITED" } });
+		let admittedCount = 0;
+		let answer = await ask("192.0.2.7");
+		for (; answer.ok; answer = await ask("192.0.2.7")) admittedCount++;
+		// More than 60 only if meanwhile a token came back.
+		expect(admittedCount).toBeGreaterThanOrEqual(60);
+		expect(answer.error.code).toBe("RATE_LIMITED");
 		expect((await ask("192.0.2.8")).ok).toBe(true);
 	});
 
@@ -210,8 +214,8 @@ describe("asking whether a key is valid", () => {
 			expect(await answers(new HiveError(code, "no"))).toEqual({ valid: false, error: code });
 		}
 		const away = new HiveError("HUB_UNAVAILABLE", "away");
-		expect(answers(away)).rejects.toBe(away);
+		expect(await thrownBy(() => answers(away))).toBe(away);
 		const defect = new TypeError("oops");
-		expect(answers(defect)).rejects.toBe(defect);
+		expect(await thrownBy(() => answers(defect))).toBe(defect);
 	});
 });

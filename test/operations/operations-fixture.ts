@@ -139,3 +139,13 @@ export async function* linesOf(texts: Iterable<string>): AsyncGenerator<ImportLi
 	let line = 0;
 	for (const text of texts) yield { line: ++line, text };
 }
+
+/** Whatever a call throws, at once or later. */
+export async function thrownBy(call: () => unknown): Promise<unknown> {
+	try {
+		await call();
+	} catch (error) {
+		return error;
+	}
+	throw new Error("nothing was thrown");
+}

@@ -301,8 +301,9 @@ describe("an admin in a tenant", () => {
 	test("has the tenant's handle, and is known by its own key", async () => {
 		const rig = new Rig();
 		const admin = rig.directory.addKey(SYSTEM_TENANT, { permissions: ["ADMIN"] });
-		rig.run = async ({ tenant, caller, requestId }) => {
-			expect(tenant).toBe(tenant);
+		rig.run = async (context) => {
+			const { tenant, caller, requestId } = context;
+			expect(context.tenant).toBe(tenant);
 			return [tenant.id, caller.homeTenantId, caller.tenant.id, caller.key?.tenant_id, requestId];
 		};
 		const answer = await rig.send("things.make", admin, { actingTenant: "acme" });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { HiveError } from "../../src/base/errors.ts";
 import type { NodeServices } from "../../src/operations/node-services.ts";
 import { OPERATIONS } from "../../src/operations/operation-table.ts";
-import { type Input, OperationsNode, type Output } from "./operations-fixture.ts";
+import { type Input, OperationsNode, type Output, thrownBy } from "./operations-fixture.ts";
 
 let node: OperationsNode;
 beforeAll(async () => {
@@ -111,10 +111,10 @@ describe("a tenant", () => {
 			return run({ services } as Parameters<typeof run>[0], { tenant_id: "half" });
 		};
 		const missing = new HiveError("TENANT_NOT_FOUND", "no such tenant");
-		expect(deletes(missing)).rejects.toBe(missing);
+		expect(await thrownBy(() => deletes(missing))).toBe(missing);
 		expect(dropped).toEqual(["half"]);
 		const away = new HiveError("HUB_UNAVAILABLE", "away");
-		expect(deletes(away)).rejects.toBe(away);
+		expect(await thrownBy(() => deletes(away))).toBe(away);
 		expect(dropped).toEqual(["half"]);
 		await deletes(undefined);
 		expect(dropped).toEqual(["half", "half"]);

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { Tenant } from "../../src/cluster/tenant-types.ts";
 import { OPERATIONS } from "../../src/operations/operation-table.ts";
 import { randomVector, seededRandom } from "../system/random.ts";
-import { type Input, linesOf, OperationsNode, type Output, type TenantCalls } from "./operations-fixture.ts";
+import { type Input, linesOf, OperationsNode, type Output, type TenantCalls, thrownBy } from "./operations-fixture.ts";
 
 let node: OperationsNode;
 let acme: TenantCalls;
@@ -66,11 +66,10 @@ test("an import stopped by the quota keeps what fitted, and is counted", async (
 	);
 	if (!answer.ok) throw answer.error;
 	const told: Output[] = [];
-	const read = (async () => {
+	const error = await thrownBy(async () => {
 		for await (const line of answer.output as AsyncIterable<Output>) told.push(line);
-	})();
-	expect(read).rejects.toMatchObject({ code: "QUOTA_EXCEEDED", details: { quota: "max_vectors" } });
-	await read.catch(() => {});
+	});
+	expect(error).toMatchObject({ code: "QUOTA_EXCEEDED", details: { quota: "max_vectors" } });
 	expect(told.at(-1)).toMatchObject({ imported: 2_000, failed: 0 });
 	expect((await tight.ask("vectors.count", { collection: "docs" })).count).toBe(2_000);
 	const metrics = await node.asAdmin("metrics.read", {});

@@ -45,7 +45,10 @@ function repeated(block: string, bytes: number): ReadableStream<Uint8Array> {
 	});
 }
 
-async function importing(name: string, body: BodyInit): Promise<Response> {
+async function importing(
+	name: string,
+	body: string | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>,
+): Promise<Response> {
 	return fetch(`${node.url}/api/v1/collections/${name}/import`, {
 		method: "POST",
 		headers: { "x-api-key": key, "content-type": "application/x-ndjson" },
@@ -110,7 +113,7 @@ test("an import of 200 MB is stored in bounded memory", async () => {
 
 test("exports whose readers pause are not piled up in memory, and are whole when read on", async () => {
 	await newCollection("wide");
-	const count = 20_000;
+	const count = 40_000;
 	const text = Array.from({ length: count }, (_, id) => line(id)).join("");
 	expect(linesOf(await (await importing("wide", text)).text()).at(-1)).toMatchObject({ imported: count });
 	const readers: Socket[] = [];
@@ -137,9 +140,8 @@ test("exports whose readers pause are not piled up in memory, and are whole when
 	});
 	// Two braces a line; the first bytes were read before.
 	expect(received).toBeGreaterThan(1.5 * count);
-	// All of it together would be 20 times this.
-	expect(text.length / MB).toBeGreaterThan(18);
-	expect((peak - before) / MB).toBeLessThan(200);
+	// Made in advance, the twenty exports would take twice this; the rest is what lies in sockets and is yet to be collected.
+	expect((peak - before) / MB).toBeLessThan((20 * text.length) / MB / 2);
 }, 60_000);
 
 test("what was exported imports again as it was", async () => {
@@ -206,7 +208,7 @@ test("exports that are given up end, and free what they held", async () => {
 		await firstBytes(socket);
 		socket.destroy();
 	}
-	expect(await countOf("wide")).toBe(20_000);
+	expect(await countOf("wide")).toBe(40_000);
 });
 
 test("clients that send an import and never read its progress hold up nobody", async () => {

@@ -13,6 +13,7 @@ import { acceptedFormat, acceptsLines } from "./accept-header.ts";
 import { addFactHeaders, securityHeaders } from "./answer-headers.ts";
 import type { WireFormat } from "./body-format.ts";
 import { lineStream } from "./line-stream.ts";
+import { isForeignPage } from "./page-origin.ts";
 import { type BodyDeadlines, RequestBody } from "./request-body.ts";
 import { readRequestInput } from "./request-input.ts";
 import type { RestRoute } from "./rest-route.ts";
@@ -23,6 +24,8 @@ export interface RestAdapterParts {
 	readonly log: Log;
 	readonly random: RandomBytes;
 	readonly isTls: boolean;
+	/** Whether the node can be reached from its own machine alone. */
+	readonly isLoopbackOnly: boolean;
 	readonly maxBodyBytes: number;
 	readonly bodyDeadlines: BodyDeadlines;
 }
@@ -101,6 +104,8 @@ export class RestAdapter {
 			credentials: {
 				...(authorization === null ? undefined : { authorization }),
 				...(apiKey === null ? undefined : { apiKey }),
+				...(authorization === null &&
+					apiKey === null && { isForeignPage: isForeignPage(headers, this.parts.isLoopbackOnly) }),
 			},
 			...(actingTenant === null ? undefined : { actingTenant }),
 			requestId,

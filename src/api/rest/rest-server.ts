@@ -1,6 +1,7 @@
 import { Elysia } from "elysia";
 import { HiveError } from "../../base/errors.ts";
 import type { RandomBytes } from "../../base/ids.ts";
+import { isLoopback } from "../../base/loopback.ts";
 import type { Log } from "../../observe/log.ts";
 import type { Pipeline } from "../../operations/pipeline-types.ts";
 import { acceptedFormat } from "./accept-header.ts";
@@ -82,6 +83,7 @@ class ElysiaRestServer implements RestServer {
 			log: parts.log,
 			random: parts.random,
 			isTls: settings.tls !== undefined,
+			isLoopbackOnly: isLoopback(settings.host),
 			maxBodyBytes: settings.maxBodyBytes,
 			bodyDeadlines: {
 				stallMs: settings.bodyStallMs ?? REST_LIMITS.bodyStallMs,
