@@ -20,10 +20,10 @@ export function renderTable(
 	terminal: Terminal,
 ): string {
 	const table = new Table({
-		head: columns.map((column) => column.title),
+		head: columns.map((column) => heading(column.title, terminal)),
 		colAligns: columns.map((column) => column.align ?? "left"),
 		chars: NO_LINES,
-		style: { head: terminal.color ? ["bold"] : [], border: [], "padding-left": 0, "padding-right": 2 },
+		style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
 	});
 	for (const row of rows) table.push(row.map(printable));
 	return trimEnds(table.toString());
@@ -36,9 +36,12 @@ export function renderRecord(fields: readonly (readonly [name: string, value: st
 		style: { head: [], border: [], "padding-left": 0, "padding-right": 2 },
 	});
 	for (const [name, value] of fields) {
-		table.push([terminal.color ? `\u001b[1m${name}\u001b[22m` : name, printable(value)]);
+		table.push([heading(name, terminal), printable(value)]);
 	}
 	return trimEnds(table.toString());
 }
+
+/** Written out: the table's own styling looks at the environment and would overrule what the terminal was found to be. */
+const heading = (text: string, terminal: Terminal): string => (terminal.color ? `\u001b[1m${text}\u001b[22m` : text);
 
 const trimEnds = (text: string): string => `${text.replaceAll(/[ \t]+$/gm, "")}\n`;
