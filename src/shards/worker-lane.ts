@@ -211,6 +211,7 @@ export class WorkerLane {
 		const lost = [...this.#inFlight.keys()];
 		for (const callId of lost) this.#settle(callId, (pending) => pending.reject(workerStopped()));
 		this.#closed?.();
+		for (const stream of [this.#reads, this.#writes]) this.#pump(stream);
 	}
 }
 

@@ -18,6 +18,8 @@ const WIDTH_MAX = 4_096;
 const NEAR_WIDTH_MAX = 768;
 /** So few documents are compared one by one before anything else is tried. */
 const FEW_SLOTS = 256;
+/** Hits of a filtered search lie farther out, where the graph finds less: it is searched more widely than asked for. */
+const FILTERED_EF_FACTOR = 1.5;
 /** The far end of a graph's candidates has gaps: hits are taken from the nearer half. */
 const TRUSTED_SHARE = 0.5;
 /** Scoring so many vectors one by one is done in one go. */
@@ -167,10 +169,11 @@ export class Searcher {
 			}
 			return verdict;
 		};
+		const reach = Math.ceil(ef * FILTERED_EF_FACTOR);
 		const widthMax = Math.max(widthLimit, FIRST_WIDTH_FACTOR * k);
 		let width = Math.max(FIRST_WIDTH_FACTOR * k, FIRST_WIDTH_MIN);
 		while (width <= widthMax) {
-			const nearest = keeper.nearest(query, width, ef);
+			const nearest = keeper.nearest(query, width, reach);
 			const trustedCount = nearest.isExact ? width : Math.max(width * TRUSTED_SHARE, k);
 			const candidates: Candidate[] = [];
 			let seenCount = 0;
@@ -186,7 +189,7 @@ export class Searcher {
 				const { tailCount } = nearest;
 				const plan: SearchPlan = nearest.isExact
 					? { kind: "filter_exact", candidateCount: nearest.scoredCount }
-					: { kind: "hnsw_filtered", candidateCount: seenCount, efSearch: Math.max(ef, width), tailCount };
+					: { kind: "hnsw_filtered", candidateCount: seenCount, efSearch: Math.max(reach, width), tailCount };
 				return { candidates, plan };
 			}
 			// As many as are needed if the rest matches as often as these did, with some to spare.
