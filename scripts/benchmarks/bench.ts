@@ -116,7 +116,7 @@ for (const count of values.vectors.map(Number)) {
 				(served.whileInserting.p99Ms / idle.p99Ms).toFixed(1),
 			],
 			...served.filtered.map((row) => [
-				`filter admits ${percent(row.selectivity)}, ${row.indexed ? "indexed" : "not indexed"}`,
+				`filter admits ${100 * row.selectivity} %, ${row.indexed ? "indexed" : "not indexed"}`,
 				row.recall.toFixed(3),
 				whole(row.perSecond),
 				ms(row.p50Ms),
