@@ -48,6 +48,7 @@ export async function startHub(settings: Settings, parts: ProcessParts): Promise
 			if (socket !== undefined) await sendWhatIsAnswered(socket);
 		});
 		socket = listen(settings, (request) => hub.handle(request));
+		parts.log.info({ url: socket.url.origin, version: parts.version }, "the hub takes requests");
 		return {
 			url: socket.url.origin,
 			...(adminKeyPath !== undefined && { adminKeyPath }),

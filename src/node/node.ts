@@ -287,7 +287,10 @@ function followHub(
 		],
 		waitSeconds: FEED_WAIT_SECONDS,
 		random,
-		onFailure: (err, what) =>
-			log.warn({ err }, what === "poll" ? "the hub did not tell what changed" : "a change could not be carried out"),
+		onFailure: (err, what) => {
+			// A hub that is away fails again and again: a line each, not a stack.
+			if (what === "poll") log.warn({ reason: (err as Error).message }, "the hub did not tell what changed");
+			else log.warn({ err }, "a change could not be carried out");
+		},
 	});
 }
