@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { isLoopback as isLoopbackHost } from "../../src/base/loopback.ts";
 import { CommandFailure, EXIT, usageFailure } from "./failure.ts";
 
 export interface ApiKeySources {
@@ -63,5 +64,5 @@ function singleLine(text: string, source: string): string {
 
 /** The admin key is sent to a node on this machine only, never to whatever `--url` names. */
 export function isLoopback(url: URL): boolean {
-	return url.hostname === "localhost" || url.hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(url.hostname);
+	return isLoopbackHost(url.hostname.replace(/^\[(.*)\]$/, "$1"));
 }

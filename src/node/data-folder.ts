@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { HiveError } from "../base/errors.ts";
 import { type NodeId, newNodeId, type RandomBytes } from "../base/ids.ts";
-import { writeFileDurably } from "./durable-file.ts";
+import { writeFileDurably } from "../storage/durable-file.ts";
 
 /** What stands in a data folder besides the tenants' shards. */
 const FILES = {

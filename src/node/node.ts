@@ -217,8 +217,6 @@ function openPool(settings: Settings, folder: DataFolder, log: Log): WorkerPool 
 		},
 		startWorker: startWorkerThread,
 		observer: {
-			// The scrape reads it from the pool's statistics.
-			queueDepth() {},
 			log: (level, message, facts) => log[level](facts, message),
 		},
 	});

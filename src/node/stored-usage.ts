@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import type { TenantId } from "../base/ids.ts";
 import type { KnownUsage } from "../cluster/usage-ledger.ts";
-import { writeFileDurably } from "./durable-file.ts";
+import { writeFileDurably } from "../storage/durable-file.ts";
 
 /**
  * What every tenant of this node has stored: live where it is known, else as it was when last known. To ask a tenant that

@@ -13,9 +13,8 @@ export interface LaneWindow {
 	readonly costMax: number;
 }
 
-/** Told what happens in a lane, for metrics and logs. */
+/** Told what happens in a lane. */
 export interface LaneObserver {
-	queueDepth(worker: number, depth: number): void;
 	log(level: LogLevel, message: string, facts: Readonly<Record<string, unknown>>): void;
 }
 
@@ -125,9 +124,7 @@ export class WorkerLane {
 			if (next === undefined) break;
 			this.#hand(next.item);
 		}
-		const waitingCount = this.#waitingCount;
-		this.#observer.queueDepth(this.#index, waitingCount);
-		if (this.#drained !== undefined && this.#inFlight.size === 0 && waitingCount === 0) this.#drained();
+		if (this.#drained !== undefined && this.#inFlight.size === 0 && this.#waitingCount === 0) this.#drained();
 	}
 
 	#hand(pending: PendingCall): void {

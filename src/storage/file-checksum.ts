@@ -1,6 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { dirname } from "node:path";
 
 const CHUNK_BYTES = 4 * 1024 * 1024;
 
@@ -29,28 +27,4 @@ export async function fileChecksum(path: string, byteCount: number): Promise<str
 	} finally {
 		await file.close();
 	}
-}
-
-/** Make a file's content, or a folder's entries, survive a loss of power. */
-export function syncPath(path: string): void {
-	const file = openSync(path, "r");
-	try {
-		fsyncSync(file);
-	} finally {
-		closeSync(file);
-	}
-}
-
-/** Write a file so that after any interruption it is there whole, or as it was. */
-export function writeAtomically(path: string, bytes: Uint8Array): void {
-	const temporary = `${path}.tmp`;
-	const file = openSync(temporary, "w", 0o600);
-	try {
-		for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done);
-		fsyncSync(file);
-	} finally {
-		closeSync(file);
-	}
-	renameSync(temporary, path);
-	syncPath(dirname(path));
 }

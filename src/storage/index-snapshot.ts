@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { fileChecksum, syncPath, writeAtomically } from "./file-checksum.ts";
+import { readSealedLine, syncPath, writeSealedLine } from "./durable-file.ts";
+import { fileChecksum } from "./file-checksum.ts";
 import { Graph, newIndex } from "./graph.ts";
 import { Quantizer, type QuantizerState } from "./quantizer.ts";
 import type { ShardConfig } from "./shard-types.ts";
@@ -73,8 +74,7 @@ export async function saveSnapshot(
 		tombstoneCount,
 		members: members.toString("base64"),
 	};
-	const text = JSON.stringify(manifest);
-	writeAtomically(join(folder, MANIFEST_FILE), Buffer.from(`${text}\n${Bun.hash.xxHash64(text).toString(16)}\n`));
+	writeSealedLine(join(folder, MANIFEST_FILE), JSON.stringify(manifest));
 	for (const name of readdirSync(folder)) {
 		if (GRAPH_FILE_PATTERN.test(name) && name !== file) rmSync(join(folder, name), { force: true });
 	}
@@ -143,11 +143,10 @@ export function removeSnapshot(folder: string): void {
 }
 
 function readManifest(path: string): Manifest | string {
-	if (!existsSync(path)) return "there is no snapshot";
-	const [text, checksum] = readFileSync(path, "utf8").split("\n");
-	if (text === undefined || Bun.hash.xxHash64(text).toString(16) !== checksum)
-		return "the snapshot's manifest is damaged";
-	const manifest = JSON.parse(text) as Manifest;
+	const sealed = readSealedLine(path);
+	if (sealed === undefined) return "there is no snapshot";
+	if (sealed === "damaged") return "the snapshot's manifest is damaged";
+	const manifest = JSON.parse(sealed.line) as Manifest;
 	if (manifest.magic !== MAGIC || manifest.format !== FORMAT) return "the snapshot is of another format";
 	return manifest;
 }

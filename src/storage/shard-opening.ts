@@ -4,7 +4,7 @@ import type { Clock } from "../base/clock.ts";
 import { HiveError } from "../base/errors.ts";
 import { STATE_KEY } from "./commit.ts";
 import { Documents } from "./documents.ts";
-import { syncPath } from "./file-checksum.ts";
+import { syncPath } from "./durable-file.ts";
 import { exactVectorCountMax, GraphKeeper } from "./graph-keeper.ts";
 import { HighWater } from "./high-water.ts";
 import { HybridClock, versionStamp } from "./hybrid-clock.ts";

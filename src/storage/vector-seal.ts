@@ -1,5 +1,6 @@
-import { existsSync, readFileSync, rmSync } from "node:fs";
-import { fileChecksum, writeAtomically } from "./file-checksum.ts";
+import { existsSync, rmSync } from "node:fs";
+import { readSealedLine, writeSealedLine } from "./durable-file.ts";
+import { fileChecksum } from "./file-checksum.ts";
 
 const FORMAT = 1;
 
@@ -23,8 +24,7 @@ export async function writeVectorSeal(
 ): Promise<void> {
 	const checksum = await fileChecksum(vectorPath, seal.rowCount * rowBytes);
 	if (checksum === undefined) throw new Error("the vector file is shorter than its rows");
-	const text = JSON.stringify({ format: FORMAT, ...seal, checksum });
-	writeAtomically(path, Buffer.from(`${text}\n${Bun.hash.xxHash64(text).toString(16)}\n`));
+	writeSealedLine(path, JSON.stringify({ format: FORMAT, ...seal, checksum }));
 }
 
 /** @returns undefined when the vector file can't be relied on, whatever the reason. */
@@ -34,10 +34,9 @@ export async function verifiedVectorSeal(
 	rowBytes: number,
 	seq: number,
 ): Promise<VectorSeal | undefined> {
-	if (!existsSync(path) || !existsSync(vectorPath)) return undefined;
-	const [text, checksum] = readFileSync(path, "utf8").split("\n");
-	if (text === undefined || Bun.hash.xxHash64(text).toString(16) !== checksum) return undefined;
-	const seal = JSON.parse(text) as VectorSeal & { readonly format: number };
+	const sealed = readSealedLine(path);
+	if (sealed === undefined || sealed === "damaged" || !existsSync(vectorPath)) return undefined;
+	const seal = JSON.parse(sealed.line) as VectorSeal & { readonly format: number };
 	if (seal.format !== FORMAT || seal.seq !== seq) return undefined;
 	return (await fileChecksum(vectorPath, seal.rowCount * rowBytes)) === seal.checksum ? seal : undefined;
 }

@@ -86,7 +86,6 @@ export class TestNode implements AsyncDisposable {
 			},
 			startWorker: new InThreadWorkers(storageOpener(systemClock)).start,
 			observer: {
-				queueDepth: () => {},
 				log: (_level, message, facts) => this.logged.push(`${message} ${facts.error}`),
 			},
 		});

@@ -23,7 +23,7 @@ function threadsIn(folder: TestFolder, workerCount: number) {
 			ports.push(port);
 			return port;
 		},
-		observer: { queueDepth: () => {}, log: (_level, message) => logged.push(message) },
+		observer: { log: (_level, message) => logged.push(message) },
 	});
 	return { pool, ports, logged };
 }
