@@ -47,6 +47,10 @@ const EMPTY_PAGE_PAUSE_MS = 100;
 export class ChangeFeed {
 	readonly #options: ChangeFeedOptions;
 	readonly #stopping = new AbortController();
+	/** Someone knows of news: the next question to the hub must not wait. */
+	#isNudged = false;
+	/** Ends the long poll under way, or the pause after a poll. */
+	#interrupt: () => void = () => {};
 	/** Read for the directory, not yet delivered. */
 	#ahead: ChangePage[] = [];
 	/** Pages were dropped from the queue: delivery reads them again from the hub, and nothing is queued until it has caught up. */
@@ -70,35 +74,55 @@ export class ChangeFeed {
 		this.#running = Promise.all([this.#poll(), this.#deliver()]).then(() => undefined);
 	}
 
+	/**
+	 * Asks the hub at once: ends the pause after polls that failed, and a poll that may be open on a connection nobody answers
+	 * on. However often it is called, the question it leads to is let finish.
+	 */
+	nudge(): void {
+		this.#isNudged = true;
+		this.#interrupt();
+	}
+
 	/** Aborts the poll and waits for the subscriber at work. Idempotent. */
 	async stop(): Promise<void> {
 		this.#stopping.abort();
+		this.#interrupt();
 		this.#wakeDelivery();
 		await this.#running;
 	}
 
 	async #poll(): Promise<void> {
-		const { signal } = this.#stopping;
+		const stopped = this.#stopping.signal;
 		let failureCount = 0;
-		while (!signal.aborted) {
+		while (!stopped.aborted) {
+			const interruption = new AbortController();
+			this.#interrupt = () => interruption.abort();
+			// Nothing but a stop cuts this one short: nudge upon nudge would else keep the feed from ever hearing an answer.
+			const isShort = this.#isNudged;
+			this.#isNudged = false;
 			try {
-				const page = await this.#ask(this.#readTo, this.#options.waitSeconds);
+				const page = isShort
+					? await this.#ask(this.#readTo, 0, stopped)
+					: await this.#ask(this.#readTo, this.#options.waitSeconds, interruption.signal);
 				failureCount = 0;
 				this.#take(page);
 				// Without this a hub that doesn't wait would be asked in a tight loop.
-				if (page.changes.length === 0 && !page.reset) await pause(EMPTY_PAGE_PAUSE_MS, signal);
+				if (page.changes.length === 0 && !page.reset && !isShort) {
+					await pause(EMPTY_PAGE_PAUSE_MS, interruption.signal);
+				}
 			} catch (error) {
-				if (signal.aborted) return;
+				if (stopped.aborted) return;
+				if (interruption.signal.aborted && !isShort) continue;
 				failureCount += 1;
 				this.#options.onFailure(error, "poll");
-				await pause(backoffMs(failureCount, this.#options.random), signal);
+				await pause(backoffMs(failureCount, this.#options.random), interruption.signal);
 			}
 		}
 	}
 
 	/** Without a cursor there is nothing to go on from, which is a gap like any other. */
-	async #ask(cursor: number | undefined, waitSeconds: number): Promise<ChangePage> {
-		const page = await this.#options.hub.changes(cursor, waitSeconds, this.#stopping.signal);
+	async #ask(cursor: number | undefined, waitSeconds: number, signal: AbortSignal): Promise<ChangePage> {
+		const page = await this.#options.hub.changes(cursor, waitSeconds, signal);
 		return cursor === undefined ? { ...page, reset: true } : page;
 	}
 
@@ -135,7 +159,7 @@ export class ChangeFeed {
 				continue;
 			}
 			try {
-				const page = queued ?? (await this.#ask(this.#deliveredTo, 0));
+				const page = queued ?? (await this.#ask(this.#deliveredTo, 0, signal));
 				await this.#deliverPage(page);
 				if (this.#ahead[0] === queued) this.#ahead.shift();
 				// What the poll skipped while we were behind is delivered: from here the queue goes on.

@@ -4,7 +4,11 @@ import { type ErrorCode, HiveError } from "../base/errors.ts";
 import type { ApiKeyId, RandomBytes, TenantId } from "../base/ids.ts";
 import { backoffMs, pause } from "./backoff.ts";
 import { CallSlots } from "./call-slots.ts";
+import { type CallVerdict, CircuitBreaker, CircuitOpenError } from "./circuit-breaker.ts";
+import { openDeadline, orAborted } from "./deadline.ts";
+import { PASSED_ON, readHubAnswer } from "./hub-answer.ts";
 import type { HubClient } from "./hub-client-types.ts";
+import { HUB_LIMITS } from "./hub-limits.ts";
 import type {
 	ChangePage,
 	CollectionPatch,
@@ -26,7 +30,6 @@ import {
 	changePageAnswer,
 	collectionAnswer,
 	collectionListAnswer,
-	errorAnswer,
 	healthAnswer,
 	keyAnswer,
 	keyListAnswer,
@@ -68,36 +71,35 @@ interface Call<Schema extends z.ZodType> {
 	readonly query?: Readonly<Record<string, string>>;
 	readonly body?: unknown;
 	readonly answer: Schema;
+	/** Whether an answer that is well formed is one to this question. */
+	readonly fits?: (answer: z.output<Schema>) => boolean;
 	/** Sending it twice is as good as once. */
 	readonly repeatable: boolean;
-	/** Time the hub was asked to take, on top of the timeout. */
-	readonly waitSeconds?: number;
-	readonly signal?: AbortSignal;
+	/** For calls that have a connection of their own and are made however the others fare. */
+	readonly poll?: {
+		/** Time the hub was asked to take. */
+		readonly waitSeconds: number;
+		readonly signal: AbortSignal;
+	};
 }
 
-/** Answers about the matter of a request. Others concern this node and the hub, and are no business of whoever asked. */
-const PASSED_ON: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-	"VALIDATION_FAILED",
-	"TENANT_NOT_FOUND",
-	"TENANT_EXISTS",
-	"TENANT_SUSPENDED",
-	"KEY_NOT_FOUND",
-	"COLLECTION_NOT_FOUND",
-	"COLLECTION_EXISTS",
-	"CONFLICT",
-	"QUOTA_EXCEEDED",
-	"PAYLOAD_TOO_LARGE",
-]);
+/** `https://hub.example`, of the same with `/api/v1` or slashes behind it. */
+export const hubOrigin = (url: string): string => url.replace(/\/+$/, "").replace(/\/api\/v1$/, "");
 
-/** The HiveHub protocol over HTTP. A hub that is away, slow, broken or incomprehensible is HUB_UNAVAILABLE. */
+/**
+ * The HiveHub protocol over HTTP. A hub that is away, slow, broken or incomprehensible is HUB_UNAVAILABLE; once it has been so
+ * a few times in a row, calls fail without being made until it answers again.
+ */
 export class HubHttpClient implements HubClient {
 	readonly #options: HubHttpClientOptions;
 	readonly #baseUrl: string;
 	readonly #slots: CallSlots;
+	readonly #breaker: CircuitBreaker;
 
 	constructor(options: HubHttpClientOptions) {
 		this.#options = options;
-		this.#baseUrl = `${options.baseUrl.replace(/\/+$/, "").replace(/\/api\/v1$/, "")}/api/v1`;
+		this.#baseUrl = `${hubOrigin(options.baseUrl)}/api/v1`;
+		this.#breaker = new CircuitBreaker({ clock: options.clock, random: options.random, judge: verdictOn });
 		this.#slots = new CallSlots(options.maxConcurrent);
 	}
 
@@ -114,6 +116,7 @@ export class HubHttpClient implements HubClient {
 				path: ["keys", "validate"],
 				body: { key_hash: keyHash },
 				answer: keyLookupAnswer,
+				fits: ({ key, tenant }) => key.tenant_id === tenant.id,
 				repeatable: true,
 			}),
 		);
@@ -132,7 +135,17 @@ export class HubHttpClient implements HubClient {
 	}
 
 	getTenant(tenantId: TenantId): Promise<TenantRecord | undefined> {
-		return absentOn("TENANT_NOT_FOUND", this.#get("/tenants/{id}", ["tenants", tenantId], tenantAnswer));
+		return absentOn(
+			"TENANT_NOT_FOUND",
+			this.#call({
+				method: "GET",
+				endpoint: "/tenants/{id}",
+				path: ["tenants", tenantId],
+				answer: tenantAnswer,
+				fits: (tenant) => tenant.id === tenantId,
+				repeatable: true,
+			}),
+		);
 	}
 
 	updateTenant(tenantId: TenantId, patch: TenantPatch): Promise<TenantRecord> {
@@ -169,8 +182,15 @@ export class HubHttpClient implements HubClient {
 	}
 
 	async listCollections(tenantId: TenantId): Promise<readonly CollectionRecord[]> {
-		const path = ["tenants", tenantId, "collections"];
-		return (await this.#get("/tenants/{id}/collections", path, collectionListAnswer)).collections;
+		const listed = await this.#call({
+			method: "GET",
+			endpoint: "/tenants/{id}/collections",
+			path: ["tenants", tenantId, "collections"],
+			answer: collectionListAnswer,
+			fits: ({ collections }) => collections.every((collection) => collection.tenant_id === tenantId),
+			repeatable: true,
+		});
+		return listed.collections;
 	}
 
 	createCollection(tenantId: TenantId, collection: NewCollection): Promise<CollectionRecord> {
@@ -208,16 +228,17 @@ export class HubHttpClient implements HubClient {
 		// Not repeated here: whoever follows the feed has its own way of coming back.
 		const query =
 			cursor === undefined ? {} : { cursor: String(cursor), wait: String(Math.max(0, Math.floor(waitSeconds))) };
-		return await this.#call({
+		const page = await this.#call({
 			method: "GET",
 			endpoint: "/changes",
 			path: ["changes"],
 			query,
 			answer: changePageAnswer,
 			repeatable: false,
-			waitSeconds,
-			signal,
+			poll: { waitSeconds, signal },
 		});
+		this.#breaker.close();
+		return page;
 	}
 
 	getTopology(): Promise<Topology> {
@@ -247,10 +268,23 @@ export class HubHttpClient implements HubClient {
 		return this.#call({ method, endpoint, path, body, answer, repeatable: false });
 	}
 
+	/** The long poll tries its luck whatever became of the last calls: it is how a hub that is back is noticed. */
 	async #call<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.output<Schema>> {
-		const { clock, random, timeoutSeconds, retries, onCall } = this.#options;
+		if (call.poll !== undefined) return await this.#attempts(call);
+		try {
+			return await this.#breaker.run(() => this.#attempts(call));
+		} catch (error) {
+			if (!(error instanceof CircuitOpenError)) throw error;
+			const { message } = error.cause as HiveError;
+			throw new HiveError("HUB_UNAVAILABLE", message, { retry_after_seconds: 1 }, { cause: error });
+		}
+	}
+
+	async #attempts<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.output<Schema>> {
+		const { clock, random, retries, onCall } = this.#options;
 		const startMs = clock.monotonicMs();
-		const deadline = openDeadline((timeoutSeconds + (call.waitSeconds ?? 0)) * 1_000, call.signal);
+		const timeoutSeconds = this.#timeoutSeconds(call);
+		const deadline = openDeadline(timeoutSeconds * 1_000, call.poll?.signal);
 		const { signal } = deadline;
 		let outcome: HubCallOutcome = "unavailable";
 		try {
@@ -272,17 +306,24 @@ export class HubHttpClient implements HubClient {
 		}
 	}
 
+	#timeoutSeconds({ poll }: Call<z.ZodType>): number {
+		const { timeoutSeconds } = this.#options;
+		if (poll === undefined) return timeoutSeconds;
+		return poll.waitSeconds + Math.min(timeoutSeconds, HUB_LIMITS.pollSpareSecondsMax);
+	}
+
 	async #attempt<Schema extends z.ZodType>(call: Call<Schema>, signal: AbortSignal): Promise<z.output<Schema>> {
-		const release = call.signal === undefined ? await this.#slots.take(signal) : undefined;
+		const release = call.poll === undefined ? await this.#slots.take(signal) : undefined;
 		try {
 			signal.throwIfAborted();
 			// A transport may ignore the signal, so its promise is raced, not trusted.
-			const { status, text } = await orAborted(this.#exchange(call, signal), signal);
-			const json = parseJson(text);
-			if (status < 200 || status > 299) throw refusal(status, json);
+			const json = await orAborted(this.#exchange(call, signal), signal);
 			const parsed = call.answer.safeParse(json);
 			if (!parsed.success) {
 				throw new HiveError("HUB_UNAVAILABLE", "the hub's answer makes no sense", undefined, { cause: parsed.error });
+			}
+			if (call.fits?.(parsed.data) === false) {
+				throw new HiveError("HUB_UNAVAILABLE", "the hub's answer is to another question");
 			}
 			return parsed.data;
 		} finally {
@@ -290,7 +331,7 @@ export class HubHttpClient implements HubClient {
 		}
 	}
 
-	async #exchange(call: Call<z.ZodType>, signal: AbortSignal): Promise<{ status: number; text: string }> {
+	async #exchange(call: Call<z.ZodType>, signal: AbortSignal): Promise<unknown> {
 		const query = new URLSearchParams(call.query).toString();
 		const path = call.path.map(encodeURIComponent).join("/");
 		const headers: Record<string, string> = { authorization: `Bearer ${this.#options.serviceKey}` };
@@ -303,9 +344,14 @@ export class HubHttpClient implements HubClient {
 			redirect: "error",
 			...(call.body !== undefined && { body: JSON.stringify(call.body) }),
 		});
-		const response = await this.#options.transport(request);
-		return { status: response.status, text: await response.text() };
+		return await readHubAnswer(await this.#options.transport(request));
 	}
+}
+
+/** A refusal is an answer; and where too many wait at this node, nobody has asked the hub. */
+function verdictOn(error: unknown): CallVerdict {
+	if (!(error instanceof HiveError) || error.code === "HUB_UNAVAILABLE") return "dead";
+	return error.code === "OVERLOADED" ? "unknown" : "alive";
 }
 
 async function absentOn<T>(code: ErrorCode, answered: Promise<T>): Promise<T | undefined> {
@@ -315,56 +361,6 @@ async function absentOn<T>(code: ErrorCode, answered: Promise<T>): Promise<T | u
 		if (error instanceof HiveError && error.code === code) return undefined;
 		throw error;
 	}
-}
-
-/** A signal that aborts when the time is over or the caller's own does. Ended by hand: thousands of calls would leave as many timers. */
-function openDeadline(
-	ms: number,
-	callerSignal: AbortSignal | undefined,
-): { readonly signal: AbortSignal; passed(): boolean; end(): void } {
-	const controller = new AbortController();
-	let passed = false;
-	const timer = setTimeout(() => {
-		passed = true;
-		controller.abort(new Error("deadline passed"));
-	}, ms);
-	const onAbort = (): void => controller.abort(callerSignal?.reason);
-	if (callerSignal?.aborted) onAbort();
-	callerSignal?.addEventListener("abort", onAbort);
-	return {
-		signal: controller.signal,
-		passed: () => passed,
-		end() {
-			clearTimeout(timer);
-			callerSignal?.removeEventListener("abort", onAbort);
-		},
-	};
-}
-
-function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-	const { promise: aborted, reject } = Promise.withResolvers<never>();
-	const onAbort = (): void => reject(signal.reason);
-	signal.addEventListener("abort", onAbort);
-	return Promise.race([promise, aborted]).finally(() => signal.removeEventListener("abort", onAbort));
-}
-
-function parseJson(text: string): unknown {
-	try {
-		return JSON.parse(text);
-	} catch (error) {
-		throw new HiveError("HUB_UNAVAILABLE", "the hub's answer is not JSON", undefined, { cause: error });
-	}
-}
-
-function refusal(status: number, json: unknown): HiveError {
-	const parsed = errorAnswer.safeParse(json);
-	if (parsed.success && PASSED_ON.has(parsed.data.code as ErrorCode)) {
-		return new HiveError(parsed.data.code as ErrorCode, parsed.data.error, parsed.data.details);
-	}
-	if (status === 401 || status === 403) {
-		return new HiveError("HUB_UNAVAILABLE", "the hub refuses this node's service key", { status });
-	}
-	return new HiveError("HUB_UNAVAILABLE", `the hub answered with status ${status}`, { status });
 }
 
 /** What the hub refuses it will refuse a moment later too; and where too many wait already, nobody comes again. */

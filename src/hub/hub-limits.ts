@@ -41,4 +41,26 @@ export const HUB_LIMITS = {
 	callsWaitingMax: 10_000,
 	backoffFirstMs: 50,
 	backoffMaxMs: 5_000,
+	/** Calls without an answer, one after another, after which no further one is made for a while. */
+	breakerFailuresMax: 5,
+	breakerPauseFirstMs: 500,
+	breakerPauseMaxMs: 5_000,
+	/** What a long poll may take longer than the hub was asked to wait: meanwhile no revocation is heard of. */
+	pollSpareSecondsMax: 5,
+	/** An answer of the hub: the largest is a page of changes. */
+	answerBytesMax: 64 * 1024 * 1024,
+	/** Records remembered because the feed told of them, so that an older answer does not bring back what they end. */
+	recentChangesMax: 10_000,
+	/** One exchange with the shared cache, connecting included. */
+	sharedTimeoutMs: 100,
+	/** Exchanges with the shared cache under way, those included that nobody waits for any more. */
+	sharedCallsMax: 1_000,
+	/** Entries waiting to be written to the shared cache; more are not written. */
+	sharedWritesWaitingMax: 10_000,
+	sharedWriteBatchMax: 200,
+	sharedEntryBytesMax: 256 * 1024,
+	/** How far the clocks of nodes that share a cache may lie apart. */
+	sharedClockSkewMs: 5_000,
+	/** A tombstone outlives every entry that was made before it by so long. */
+	sharedTombstoneSpareMs: 60_000,
 } as const;

@@ -52,6 +52,8 @@ export const keyRecordSchema = z.strictObject({
 	rate_limit_override: rateLimitsSchema.partial().nullable(),
 	allowed_ips: z.array(z.string()).nullable(),
 	signing_required: z.boolean(),
+	/** Ed25519 in PEM or 32 bytes of base64: signed requests must then be signed with it; null: with HMAC over the API key. */
+	signing_public_key: z.string().nullable(),
 	revision: z.int(),
 });
 
@@ -119,6 +121,7 @@ export interface NewKey {
 	readonly rate_limit_override?: KeyRecord["rate_limit_override"];
 	readonly allowed_ips?: readonly string[] | null;
 	readonly signing_required?: boolean;
+	readonly signing_public_key?: string | null;
 }
 
 /** The answer that shows the key, the only time. */
@@ -137,6 +140,8 @@ export type CollectionPatch = {
 /** One tenant on one node: what happened in a period, and what lay on the node's disk at its end. */
 export interface UsageEntry {
 	readonly tenant_id: string;
+	/** Of the tenant that was counted: one that had the name before, or got it since, is another. */
+	readonly tenant_created_at?: string;
 	/** Counted within the period; the hub adds periods up. */
 	readonly requests: number;
 	readonly vectors_written: number;

@@ -59,9 +59,15 @@ export class RecordCache<Key extends string, Value> {
 		return this.#records.peek(key)?.value;
 	}
 
-	/** The hub has just given this value. */
-	put(key: Key, value: Value): void {
-		this.#records.set(key, { value, checkedAtMs: this.#options.clock.monotonicMs() });
+	/** The hub gave this value so many milliseconds ago; none: just now. */
+	put(key: Key, value: Value, ageMs = 0): void {
+		this.#records.set(key, { value, checkedAtMs: this.#options.clock.monotonicMs() - ageMs });
+	}
+
+	/** How long ago the hub vouched for it; Infinity: it isn't here. */
+	ageMs(key: Key): number {
+		const record = this.#records.peek(key);
+		return record === undefined ? Number.POSITIVE_INFINITY : this.#options.clock.monotonicMs() - record.checkedAtMs;
 	}
 
 	/** A change in passing: the value is newer, but nobody vouched that it is the newest, so it ages on. */

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { LIMITS } from "../base/limits.ts";
+import { isNetwork } from "../base/network.ts";
 import { fieldPathSchema } from "../base/payload-path.ts";
 import {
 	collectionNameSchema,
@@ -10,6 +11,7 @@ import {
 } from "../base/schemas.ts";
 import { HUB_LIMITS } from "./hub-limits.ts";
 import { collectionRecordSchema, quotaSchema, rateLimitsSchema } from "./models.ts";
+import { parseSigningKey } from "./signing-key.ts";
 
 /**
  * What may be asked of a hub (CONTRACT section 6). Strict: an unknown field is refused by its name. Operations that create
@@ -50,7 +52,33 @@ export const tenantPatchSchema = z.strictObject({
 	metadata: metadataSchema.optional(),
 });
 
-export const newKeySchema = z.strictObject({
+/** PEM takes 113 characters. */
+const SIGNING_PUBLIC_KEY_LENGTH_MAX = 256;
+
+const allowedIpSchema = z
+	.string()
+	.max(64)
+	.refine(isNetwork, { error: "an IP address or a network, such as 203.0.113.7, 10.0.0.0/8 or 2001:db8::/32" });
+
+const signingPublicKeySchema = z
+	.string()
+	.max(SIGNING_PUBLIC_KEY_LENGTH_MAX)
+	.refine((text) => parseSigningKey(text) !== undefined, {
+		error: "an Ed25519 public key: PEM, or base64 of its 32 bytes",
+	});
+
+/** A key nobody would verify with is a mistake. */
+export const signingKeyIsUsed = (input: {
+	readonly signing_required: boolean;
+	readonly signing_public_key: string | null;
+}): boolean => input.signing_public_key === null || input.signing_required;
+
+export const SIGNING_KEY_UNUSED = {
+	error: "signing_public_key needs signing_required: true",
+	path: ["signing_public_key"],
+};
+
+const newKeyFields = z.strictObject({
 	name: labelSchema(HUB_LIMITS.keyNameLengthMax),
 	permissions: z
 		.array(permissionSchema)
@@ -59,9 +87,12 @@ export const newKeySchema = z.strictObject({
 	environment: z.enum(["live", "test"]).default("live"),
 	expires_at: instantSchema.nullable().default(null),
 	rate_limit_override: rateLimitsSchema.partial().nullable().default(null),
-	allowed_ips: z.array(z.string().min(1).max(64)).min(1).max(HUB_LIMITS.allowedIpsMax).nullable().default(null),
+	allowed_ips: z.array(allowedIpSchema).min(1).max(HUB_LIMITS.allowedIpsMax).nullable().default(null),
 	signing_required: z.boolean().default(false),
+	signing_public_key: signingPublicKeySchema.nullable().default(null),
 });
+
+export const newKeySchema = newKeyFields.refine(signingKeyIsUsed, SIGNING_KEY_UNUSED);
 
 export const keyHashSchema = z.strictObject({
 	key_hash: z
@@ -101,6 +132,7 @@ export const usageReportSchema = z.strictObject({
 		.array(
 			z.strictObject({
 				tenant_id: tenantIdSchema,
+				tenant_created_at: instantSchema.optional(),
 				requests: countSchema,
 				vectors_written: countSchema,
 				searches: countSchema,

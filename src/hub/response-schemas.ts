@@ -25,6 +25,8 @@ export const tenantAnswer = z.object({
 export const keyAnswer = z.object({
 	...keyRecordSchema.shape,
 	rate_limit_override: rateLimitsAnswer.partial().nullable(),
+	/** Hubs before signed requests with public keys do not send it. */
+	signing_public_key: keyRecordSchema.shape.signing_public_key.default(null),
 });
 
 export const collectionAnswer = z.object({

@@ -22,10 +22,14 @@ import type {
 export interface HubNews {
 	hubAnswered(): void;
 	hubFailed(): void;
+	/** The feed answered to a cursor; undefined: it was asked where it ends. Said before anybody acts on the page. */
+	feedRead(asked: number | undefined, page: ChangePage): void;
 	/** The SHA-256 of a key that is cached. */
 	hashOf(apiKeyId: ApiKeyId): string | undefined;
 	keyMinted(keyHash: string): void;
 	keyChanged(keyHash: string, record: KeyRecord): void;
+	/** Whichever hash it has. */
+	keyRevoked(record: KeyRecord): void;
 	/** Changed, and nobody could find out how: it must not serve any more. */
 	keyForgotten(keyHash: string): void;
 	/** It may have changed: ask before using it again. So for the others. */
@@ -126,9 +130,7 @@ export class WriteThroughHubClient implements HubClient {
 
 	async revokeKey(apiKeyId: ApiKeyId): Promise<KeyRecord> {
 		const record = await this.#write(this.#client.revokeKey(apiKeyId), () => this.#news.keyUnsure(apiKeyId));
-		const keyHash = this.#news.hashOf(apiKeyId);
-		if (keyHash === undefined) this.#news.keyUnsure(apiKeyId);
-		else this.#news.keyChanged(keyHash, record);
+		this.#news.keyRevoked(record);
 		this.#news.tenantUnsure(record.tenant_id);
 		return record;
 	}
@@ -172,7 +174,9 @@ export class WriteThroughHubClient implements HubClient {
 	async changes(cursor: number | undefined, waitSeconds: number, signal: AbortSignal): Promise<ChangePage> {
 		// A poll that its owner ended says nothing about the hub.
 		const answered = this.#client.changes(cursor, waitSeconds, signal);
-		return await this.#watch(answered, () => !signal.aborted);
+		const page = await this.#watch(answered, () => !signal.aborted);
+		this.#news.feedRead(cursor, page);
+		return page;
 	}
 
 	getTopology(): Promise<Topology> {

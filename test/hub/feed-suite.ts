@@ -72,6 +72,22 @@ export function testFeed(on: OpenSuite): void {
 		expect((await usageOf("acme")).requests).toBe(20);
 	});
 
+	test("what was counted for a tenant that is gone is not counted for the next of its name", async () => {
+		const { created_at } = await on.makeTenant();
+		const report = (sequence: number, tenant_created_at: string) =>
+			on.hub.ask("POST", "/usage", { node_id: "n1", sequence, entries: [entry({ tenant_created_at })] });
+		expect((await report(1, created_at)).status).toBe(200);
+		await on.hub.ask("DELETE", "/tenants/acme");
+		on.hub.clock.advanceSeconds(1);
+		const again = await on.makeTenant();
+		// On its way since before, and, from a node that has not heard yet, of both.
+		expect((await report(2, created_at)).body).toEqual({ duplicate: false });
+		expect((await usageOf("acme")).requests).toBe(0);
+		await report(3, again.created_at);
+		expect((await usageOf("acme")).requests).toBe(10);
+		await on.expectRefusal(report(4, "yesterday"), "VALIDATION_FAILED");
+	});
+
 	test("a report says when keys were last used, and the latest time stays", async () => {
 		await on.makeTenant();
 		const { api_key, record } = await on.makeKey();

@@ -1,19 +1,27 @@
 import { spawnSync } from "node:child_process";
-import { chownSync, mkdtempSync, rmSync } from "node:fs";
+import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SQL } from "bun";
+import { type AbsentService, absentService } from "./absent-service.ts";
 
 /** A PostgreSQL server of the test's own, or why there is none. */
 export type PostgresRig =
 	| { readonly available: true; newDatabase(): Promise<string>; stop(): Promise<void> }
-	| { readonly available: false; readonly reason: string };
+	| AbsentService;
 
-/** Starts PostgreSQL in a temporary folder, on a socket of the loopback interface. */
+/** Where Debian has PostgreSQL's programs, a folder a version, none of them in PATH. */
+const DEBIAN_FOLDER = "/usr/lib/postgresql";
+
+/**
+ * Starts PostgreSQL in a temporary folder, on a socket of the loopback interface.
+ *
+ * @throws instead of being unavailable where HIVE_TEST_SERVICES=required
+ */
 export async function startPostgres(): Promise<PostgresRig> {
-	for (const program of ["initdb", "pg_ctl", "postgres"]) {
-		if (Bun.which(program) === null) return { available: false, reason: `${program} is not installed` };
-	}
+	const initdb = findProgram("initdb");
+	const pgCtl = findProgram("pg_ctl");
+	if (initdb === undefined || pgCtl === undefined) return absentService("PostgreSQL is not installed");
 	const folder = mkdtempSync(join(tmpdir(), "hub-postgres-"));
 	// PostgreSQL refuses to run as root.
 	const asRoot = process.getuid?.() === 0;
@@ -30,16 +38,16 @@ export async function startPostgres(): Promise<PostgresRig> {
 	};
 	const remove = (): void => rmSync(folder, { recursive: true, force: true });
 	const port = freePort();
-	const made = run(`initdb -D ${folder}/data -A trust -U hub -E UTF8 --no-sync >/dev/null`);
+	const made = run(`${initdb} -D ${folder}/data -A trust -U hub -E UTF8 --no-sync >/dev/null`);
 	if (!made.ok) {
 		remove();
-		return { available: false, reason: `initdb failed: ${made.text}` };
+		return absentService(`initdb failed: ${made.text}`);
 	}
 	const options = `-c listen_addresses=127.0.0.1 -p ${port} -k ${folder} -c fsync=off`;
-	const started = run(`pg_ctl -D ${folder}/data -o '${options}' -l ${folder}/log -w start >/dev/null`);
+	const started = run(`${pgCtl} -D ${folder}/data -o '${options}' -l ${folder}/log -w start >/dev/null`);
 	if (!started.ok) {
 		remove();
-		return { available: false, reason: `pg_ctl failed: ${started.text}` };
+		return absentService(`pg_ctl failed: ${started.text}`);
 	}
 	const url = (name: string): string => `postgres://hub@127.0.0.1:${port}/${name}`;
 	const admin = new SQL(url("postgres"));
@@ -53,10 +61,21 @@ export async function startPostgres(): Promise<PostgresRig> {
 		},
 		async stop() {
 			await admin.close();
-			run(`pg_ctl -D ${folder}/data -m immediate -w stop >/dev/null`);
+			run(`${pgCtl} -D ${folder}/data -m immediate -w stop >/dev/null`);
 			remove();
 		},
 	};
+}
+
+/** In PATH, or Debian's newest. */
+function findProgram(name: string): string | undefined {
+	const inPath = Bun.which(name);
+	if (inPath !== null) return inPath;
+	const versions = existsSync(DEBIAN_FOLDER) ? readdirSync(DEBIAN_FOLDER) : [];
+	return versions
+		.sort((one, other) => Number(other) - Number(one))
+		.map((version) => join(DEBIAN_FOLDER, version, "bin", name))
+		.find((path) => existsSync(path));
 }
 
 function freePort(): number {

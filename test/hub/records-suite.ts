@@ -3,6 +3,9 @@ import { API_KEY_PATTERN, hashKey } from "../../src/base/ids.ts";
 import { type Json, newCollection } from "./hub-rig.ts";
 import { newKey, type OpenSuite } from "./open-suite.ts";
 
+/** Of Ed25519, from RFC 9421, appendix B.1.4. */
+const SIGNING_KEY = "JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=";
+
 /** Tenants, keys and collections, on whatever database `on` stands for. */
 export function testRecords(on: OpenSuite): void {
 	test("a new tenant is unlimited unless told otherwise, and read back as it was made", async () => {
@@ -120,6 +123,15 @@ export function testRecords(on: OpenSuite): void {
 			["POST", "/tenants/acme/keys", { ...newKey, permissions: ["ADMIN"] }, "permissions"],
 			["POST", "/tenants/acme/keys", { ...newKey, permissions: ["ROOT"] }, "permissions.0"],
 			["POST", "/tenants/acme/keys", { ...newKey, expires_at: "soon" }, "expires_at"],
+			["POST", "/tenants/acme/keys", { ...newKey, allowed_ips: [] }, "allowed_ips"],
+			["POST", "/tenants/acme/keys", { ...newKey, allowed_ips: ["10.0.0.0/8", "10.0.0.0/33"] }, "allowed_ips.1"],
+			["POST", "/tenants/acme/keys", { ...newKey, signing_public_key: SIGNING_KEY }, "signing_public_key"],
+			[
+				"POST",
+				"/tenants/acme/keys",
+				{ ...newKey, signing_required: true, signing_public_key: "AAAA" },
+				"signing_public_key",
+			],
 			["POST", "/tenants/acme/keys", { ...newKey, expires_at: "2029-12-31T23:59:59Z" }, "expires_at"],
 			["POST", "/tenants/acme/collections", { ...newCollection("c"), name: "../c" }, "name"],
 			["POST", "/tenants/acme/collections", { ...newCollection("c"), dimension: 0 }, "dimension"],
@@ -173,11 +185,32 @@ export function testRecords(on: OpenSuite): void {
 			rate_limit_override: { requests_per_minute: 5 },
 			allowed_ips: null,
 			signing_required: false,
+			signing_public_key: null,
 		});
 		const { body } = await on.validate(api_key);
 		expect(body).toEqual({ key: record, tenant: (await on.hub.ask("GET", "/tenants/acme")).body });
 		expect(body.tenant.api_keys_count).toBe(1);
 		expect((await on.hub.ask("GET", "/tenants/acme/keys")).body).toEqual({ keys: [record] });
+	});
+
+	test("what a key demands of requests goes over to its successor", async () => {
+		await on.makeTenant();
+		const demands = {
+			allowed_ips: ["192.0.2.7", "2001:db8::/32"],
+			signing_required: true,
+			signing_public_key: SIGNING_KEY,
+		};
+		const { api_key, record } = await on.makeKey("acme", demands);
+		expect(record).toMatchObject(demands);
+		expect((await on.validate(api_key)).body.key).toEqual(record);
+		const { body } = await on.hub.ask("POST", `/keys/${record.api_key_id}/rotate`);
+		expect(body.record).toMatchObject(demands);
+		expect((await on.validate(body.api_key)).body.key).toEqual(body.record);
+		expect((await on.validate(api_key)).body.key).toMatchObject({ ...demands, rotation_status: "deprecated" });
+		const { changes } = (await on.hub.ask("GET", "/changes?cursor=1")).body;
+		expect(changes.find((change: Json) => change.record?.api_key_id === record.api_key_id).record).toMatchObject(
+			demands,
+		);
 	});
 
 	test("ADMIN is for keys of the tenant system", async () => {

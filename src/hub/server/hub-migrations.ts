@@ -68,4 +68,5 @@ export const HUB_MIGRATIONS: readonly (readonly string[])[] = [
 		`INSERT INTO topology (version, members) VALUES (0, '[]')`,
 		`CREATE TABLE changes (revision BIGINT PRIMARY KEY, body TEXT NOT NULL)`,
 	],
+	[`ALTER TABLE api_keys ADD COLUMN signing_public_key TEXT`],
 ];

@@ -32,6 +32,7 @@ interface KeyRow {
 	readonly rate_limit_override: string | null;
 	readonly allowed_ips: string | null;
 	readonly signing_required: BigIntColumn;
+	readonly signing_public_key: string | null;
 	readonly revision: BigIntColumn;
 }
 
@@ -45,6 +46,7 @@ interface KeySpec {
 	readonly rateLimitOverride: KeyRecord["rate_limit_override"];
 	readonly allowedIps: KeyRecord["allowed_ips"];
 	readonly signingRequired: boolean;
+	readonly signingPublicKey: string | null;
 }
 
 const keyNotFound = (): HiveError => new HiveError("KEY_NOT_FOUND", "there is no such API key");
@@ -102,6 +104,7 @@ export class KeyStore {
 				rateLimitOverride: input.rate_limit_override,
 				allowedIps: input.allowed_ips,
 				signingRequired: input.signing_required,
+				signingPublicKey: input.signing_public_key,
 			}),
 		);
 	}
@@ -126,6 +129,7 @@ export class KeyStore {
 				rateLimitOverride: null,
 				allowedIps: null,
 				signingRequired: false,
+				signingPublicKey: null,
 			});
 			await keep?.(minted.api_key);
 			return minted.api_key;
@@ -162,6 +166,7 @@ export class KeyStore {
 				rateLimitOverride: old.rate_limit_override,
 				allowedIps: old.allowed_ips,
 				signingRequired: old.signing_required,
+				signingPublicKey: old.signing_public_key,
 			});
 		});
 	}
@@ -195,6 +200,7 @@ export class KeyStore {
 			rate_limit_override: spec.rateLimitOverride,
 			allowed_ips: spec.allowedIps,
 			signing_required: spec.signingRequired,
+			signing_public_key: spec.signingPublicKey,
 			revision: 0,
 		};
 		const revision = await transaction.change((next) => ({
@@ -206,12 +212,12 @@ export class KeyStore {
 		await transaction.sql`
 			INSERT INTO api_keys (
 				id, key_hash, tenant_id, name, permissions, environment, created_at_ms, expires_at_ms, last_used_at_ms,
-				rotation_status, rate_limit_override, allowed_ips, signing_required, revision
+				rotation_status, rate_limit_override, allowed_ips, signing_required, signing_public_key, revision
 			) VALUES (
 				${record.api_key_id}, ${keyHash}, ${record.tenant_id}, ${record.name}, ${JSON.stringify(record.permissions)},
 				${spec.environment}, ${createdAtMs}, ${spec.expiresAtMs}, ${null}, ${record.rotation_status},
 				${jsonOrNull(record.rate_limit_override)}, ${jsonOrNull(record.allowed_ips)},
-				${record.signing_required ? 1 : 0}, ${revision}
+				${record.signing_required ? 1 : 0}, ${record.signing_public_key}, ${revision}
 			)`;
 		await this.#recountKeys(transaction, spec.tenantId);
 		return { api_key: apiKey, record: { ...record, revision } };
@@ -270,6 +276,7 @@ function keyOfRow(row: KeyRow): KeyRecord {
 		rate_limit_override: parseOrNull<NonNullable<KeyRecord["rate_limit_override"]>>(row.rate_limit_override),
 		allowed_ips: parseOrNull<string[]>(row.allowed_ips),
 		signing_required: Number(row.signing_required) === 1,
+		signing_public_key: row.signing_public_key,
 		revision: Number(row.revision),
 	};
 }

@@ -41,7 +41,7 @@ export class UsageStore {
 
 	/**
 	 * Counts a report exactly once, however often it is sent. Entries of tenants that are gone are left out, or one deletion
-	 * would hold up a node's reports for good.
+	 * would hold up a node's reports for good; so are those of a tenant that had the name before.
 	 *
 	 * @returns true when it had been counted before.
 	 */
@@ -94,8 +94,13 @@ async function addEntry(sql: SqlRunner, nodeId: string, entry: UsageReportInput[
 	const startMs = Date.parse(entry.period_start);
 	const endMs = Date.parse(entry.period_end);
 	const tenantId: TenantId = entry.tenant_id;
-	const [known] = await sql<{ id: string }[]>`SELECT id FROM tenants WHERE id = ${tenantId}`;
-	if (known === undefined) return;
+	const [tenant] = await sql<{ created_at_ms: number | string }[]>`
+		SELECT created_at_ms FROM tenants WHERE id = ${tenantId}`;
+	if (tenant === undefined) return;
+	// Counted for a tenant of that name that is gone by now.
+	const isOfAnother =
+		entry.tenant_created_at !== undefined && Date.parse(entry.tenant_created_at) !== Number(tenant.created_at_ms);
+	if (isOfAnother) return;
 	// Reports may arrive in any order: counts add up all the same, and of what lies on disk the latest period knows best.
 	await sql`
 		INSERT INTO usage_totals (
