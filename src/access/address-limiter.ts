@@ -1,11 +1,11 @@
 import type { Clock } from "../base/clock.ts";
+import { clientNetwork } from "../base/network.ts";
+import { MINUTE_MS } from "./bucket-kinds.ts";
 import { BucketStore } from "./bucket-store.ts";
-import { MINUTE_MS, type RateLimitRefusal, refusalOf } from "./rate-limiter.ts";
+import { type RateLimitRefusal, refusalOf } from "./rate-limiter.ts";
 import { fullAtAfterTake, waitMs } from "./token-bucket.ts";
 
 const ADDRESS_COUNT_MAX = 50_000;
-/** One household or server is handed a whole /64, so its addresses count as one. */
-const IPV6_GROUPS_KEPT = 4;
 
 /** Limits what anyone may call without a key, by client address. */
 export class AddressLimiter {
@@ -20,7 +20,7 @@ export class AddressLimiter {
 	/** @returns RATE_LIMITED to answer with, and nothing taken; or undefined, and one token taken. */
 	take(operation: string, remoteAddress: string, limitPerMinute: number): RateLimitRefusal | undefined {
 		const nowMs = this.#clock.monotonicMs();
-		const buckets = this.#buckets.use(`${operation} ${networkOf(remoteAddress)}`, nowMs);
+		const buckets = this.#buckets.use(`${operation} ${clientNetwork(remoteAddress)}`, nowMs);
 		const fullAtMs = buckets[0]!;
 		const untilTokenMs = waitMs(fullAtMs, limitPerMinute, MINUTE_MS, nowMs);
 		if (untilTokenMs > 0) {
@@ -29,16 +29,4 @@ export class AddressLimiter {
 		buckets[0] = fullAtAfterTake(fullAtMs, limitPerMinute, MINUTE_MS, nowMs);
 		return undefined;
 	}
-}
-
-/** An IPv4 address as it is (also when mapped into IPv6), an IPv6 address as its /64. */
-function networkOf(address: string): string {
-	if (!address.includes(":")) return address;
-	if (address.includes(".")) return address.slice(address.lastIndexOf(":") + 1);
-	const [head = "", tail = ""] = address.split("::", 2);
-	const headGroups = head === "" ? [] : head.split(":");
-	const tailGroups = tail === "" ? [] : tail.split(":");
-	const zeroCount = Math.max(0, 8 - headGroups.length - tailGroups.length);
-	const groups = [...headGroups, ...Array<string>(zeroCount).fill("0"), ...tailGroups];
-	return groups.slice(0, IPV6_GROUPS_KEPT).join(":").toLowerCase();
 }

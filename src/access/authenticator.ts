@@ -1,9 +1,13 @@
 import type { Clock } from "../base/clock.ts";
-import { HiveError } from "../base/errors.ts";
+import { type ErrorCode, HiveError } from "../base/errors.ts";
 import { API_KEY_PATTERN, hashKey, SYSTEM_TENANT, TENANT_ID_PATTERN, type TenantId } from "../base/ids.ts";
+import { NetworkList } from "../base/network.ts";
 import type { Permission } from "../base/schemas.ts";
 import type { HubDirectory } from "../hub/hub-client-types.ts";
 import type { KeyLookup, KeyRecord, TenantRecord } from "../hub/models.ts";
+import type { BruteForceGuard } from "./brute-force-guard.ts";
+import type { BodyCheck, RequestMessage } from "./message-signature.ts";
+import type { SignatureVerifier } from "./signature-verifier.ts";
 
 /** `Authorization` and `x-api-key` as they came. */
 export interface Credentials {
@@ -11,6 +15,13 @@ export interface Credentials {
 	readonly apiKey?: string;
 	/** A web page of another origin may be asking: no one to whom a node opens without a key. */
 	readonly isForeignPage?: boolean;
+}
+
+/** Where a request came from, and what of it can be signed. */
+export interface RequestOrigin {
+	/** The client's address, a trusted proxy's word for it included. */
+	readonly remoteAddress: string;
+	readonly message: RequestMessage;
 }
 
 /** Who asks, once that is proven. */
@@ -25,41 +36,97 @@ export interface Identity {
 	readonly permissions: ReadonlySet<Permission>;
 	/** ISO time; present while a replaced key is in its grace period. */
 	readonly keyDeprecatedUntil?: string;
+	/** Present where the request had to be signed: its body is believed only after this. */
+	readonly checkBody?: BodyCheck;
 }
 
+export interface AuthenticatorOptions {
+	/** The tenant of whoever comes without a key (single-tenant mode); absent: nobody may. */
+	readonly anonymousTenant?: TenantId;
+	readonly guard: BruteForceGuard;
+	readonly signatures: SignatureVerifier;
+	/** Told when an address is shut out. Must not throw. */
+	readonly onBlocked?: (remoteAddress: string) => void;
+}
+
+/** Failures to prove who one is, as opposed to proving it and being refused all the same. */
+const COUNTED_FAILURES: ReadonlySet<ErrorCode> = new Set([
+	"AUTH_INVALID_FORMAT",
+	"AUTH_INVALID",
+	"AUTH_KEY_EXPIRED",
+	"AUTH_SIGNATURE_INVALID",
+]);
+
+/** Of whom it is remembered that their key was good. */
+const PROVEN_COUNT_MAX = 100_000;
 const BEARER_PATTERN = /^bearer +([^\s]+) *$/i;
 const ANONYMOUS_PERMISSIONS: ReadonlySet<Permission> = new Set(["ADMIN", "READ_WRITE"]);
 
 /**
  * Tells from credentials who asks. Whatever is wrong with them, the answer says no more than the code: an unknown and a
- * revoked key look the same, and so do another tenant's name and one never used.
+ * revoked key look the same, and so do another tenant's name and one never used. Keys are compared only as SHA-256 hashes,
+ * by look-ups: how far a guess's hash agrees with a stored one tells nothing about the key, so their timing may be seen.
+ *
+ * An address that failed too often is refused before the hub is asked, but for keys that are cached or were good the last
+ * time: whoever shares an address with an attacker works on, also when the time of a cached record is over.
  */
 export class Authenticator {
 	readonly #directory: HubDirectory;
 	readonly #clock: Clock;
 	readonly #anonymousTenantId: TenantId | undefined;
+	readonly #guard: BruteForceGuard;
+	readonly #signatures: SignatureVerifier;
+	readonly #onBlocked: (remoteAddress: string) => void;
 	readonly #permissionsByKey = new WeakMap<KeyRecord, ReadonlySet<Permission>>();
+	readonly #allowedByKey = new WeakMap<KeyRecord, NetworkList>();
+	/** Hashes of keys that were good when the hub was last asked about them, the longest ago first. */
+	readonly #proven = new Set<string>();
 
-	/** @param options.anonymousTenant the tenant of whoever comes without a key (single-tenant mode); absent: nobody may. */
-	constructor(directory: HubDirectory, clock: Clock, options: { readonly anonymousTenant?: TenantId } = {}) {
+	constructor(directory: HubDirectory, clock: Clock, options: AuthenticatorOptions) {
 		this.#directory = directory;
 		this.#clock = clock;
 		this.#anonymousTenantId = options.anonymousTenant;
+		this.#guard = options.guard;
+		this.#signatures = options.signatures;
+		this.#onBlocked = options.onBlocked ?? (() => {});
 	}
 
 	/**
 	 * Who asks, in the own tenant. Synchronous while the key is cached: a promise costs more than all of this.
 	 *
-	 * @throws AUTH_MISSING, AUTH_INVALID_FORMAT (the hub was not asked), AUTH_INVALID, AUTH_KEY_EXPIRED, TENANT_SUSPENDED,
-	 *         HUB_UNAVAILABLE
+	 * @throws AUTH_MISSING, AUTH_INVALID_FORMAT (the hub was not asked), AUTH_INVALID, AUTH_KEY_EXPIRED, AUTH_IP_DENIED,
+	 *         AUTH_SIGNATURE_INVALID, TENANT_SUSPENDED, HUB_UNAVAILABLE, OVERLOADED (too many signed requests);
+	 *         AUTH_RATE_LIMIT instead of any of them to an address that is shut out
 	 */
-	identify(credentials: Credentials): Identity | Promise<Identity> {
-		const apiKey = presentedKey(credentials);
-		if (apiKey === undefined) return this.#anonymous(credentials.isForeignPage === true);
-		const keyHash = hashOf(apiKey);
-		const cached = this.#directory.cachedKey(keyHash);
-		if (cached === undefined) return this.#directory.lookupKey(keyHash).then((lookup) => this.#admit(lookup));
-		return this.#admit(cached);
+	identify(credentials: Credentials, origin: RequestOrigin): Identity | Promise<Identity> {
+		const { remoteAddress } = origin;
+		let presented: PresentedKey | undefined;
+		let cached: KeyLookup | undefined;
+		try {
+			presented = presentedKey(credentials);
+			if (presented === undefined) return this.#anonymous(credentials.isForeignPage === true);
+			cached = this.#directory.cachedKey(presented.hash);
+			if (cached !== undefined) return this.#admitFrom(origin, cached, presented.apiKey);
+		} catch (error) {
+			throw this.#refusalFor(error, remoteAddress);
+		}
+		return this.#identifyAtHub(presented, origin);
+	}
+
+	async #identifyAtHub({ apiKey, hash }: PresentedKey, origin: RequestOrigin): Promise<Identity> {
+		const { remoteAddress } = origin;
+		const blocked = this.#proven.has(hash) ? undefined : this.#guard.refusal(remoteAddress);
+		if (blocked !== undefined) throw blocked;
+		try {
+			const lookup = await this.#directory.lookupKey(hash);
+			this.#proven.delete(hash);
+			const identity = this.#admitFrom(origin, lookup, apiKey);
+			if (this.#proven.size >= PROVEN_COUNT_MAX) this.#proven.delete(this.#proven.values().next().value!);
+			this.#proven.add(hash);
+			return identity;
+		} catch (error) {
+			throw this.#refusalFor(error, remoteAddress);
+		}
 	}
 
 	/**
@@ -81,23 +148,54 @@ export class Authenticator {
 		});
 	}
 
-	/** Whose key this is, if it may be used now. Throws as `identify` does. */
+	/**
+	 * Whose key this is, if it may be used now; from where, and whether signed, is left open.
+	 *
+	 * @throws AUTH_INVALID_FORMAT, AUTH_INVALID, AUTH_KEY_EXPIRED, TENANT_SUSPENDED, HUB_UNAVAILABLE
+	 */
 	async identifyKey(apiKey: string): Promise<Identity> {
 		const keyHash = hashOf(apiKey);
-		return this.#admit(this.#directory.cachedKey(keyHash) ?? (await this.#directory.lookupKey(keyHash)));
+		const { key, tenant } = this.#requireLive(
+			this.#directory.cachedKey(keyHash) ?? (await this.#directory.lookupKey(keyHash)),
+		);
+		return this.#identityOf(key, requireActive(tenant));
 	}
 
-	#admit(lookup: KeyLookup | undefined): Identity {
+	#admitFrom(origin: RequestOrigin, lookup: KeyLookup | undefined, apiKey: string): Identity {
+		const { key, tenant } = this.#requireLive(lookup);
+		this.#requireAllowed(key, origin.remoteAddress);
+		const checkBody = key.signing_required ? this.#signatures.verify(origin.message, key, apiKey) : undefined;
+		const identity = this.#identityOf(key, requireActive(tenant));
+		this.#guard.succeeded(origin.remoteAddress);
+		return checkBody === undefined ? identity : { ...identity, checkBody };
+	}
+
+	/** @throws AUTH_INVALID, AUTH_KEY_EXPIRED */
+	#requireLive(lookup: KeyLookup | undefined): KeyLookup {
 		if (lookup === undefined || lookup.key.rotation_status === "revoked") {
 			throw new HiveError("AUTH_INVALID", "the API key is not valid");
 		}
-		const { key, tenant } = lookup;
+		const { expires_at } = lookup.key;
 		// Also where the hub's text is no time.
-		if (key.expires_at !== null && !(Date.parse(key.expires_at) > this.#clock.nowMs())) {
+		if (expires_at !== null && !(Date.parse(expires_at) > this.#clock.nowMs())) {
 			throw new HiveError("AUTH_KEY_EXPIRED", "the API key has expired");
 		}
-		requireNoFurtherProof(key);
-		if (!tenant.active) throw new HiveError("TENANT_SUSPENDED", "the tenant is suspended");
+		return lookup;
+	}
+
+	/** @throws AUTH_IP_DENIED */
+	#requireAllowed(key: KeyRecord, remoteAddress: string): void {
+		if (key.allowed_ips === null || key.allowed_ips.length === 0) return;
+		let allowed = this.#allowedByKey.get(key);
+		if (allowed === undefined) {
+			allowed = new NetworkList(key.allowed_ips);
+			this.#allowedByKey.set(key, allowed);
+		}
+		if (allowed.includes(remoteAddress)) return;
+		throw new HiveError("AUTH_IP_DENIED", "the API key may not be used from this address");
+	}
+
+	#identityOf(key: KeyRecord, tenant: TenantRecord): Identity {
 		const identity = {
 			key,
 			homeTenantId: tenant.id,
@@ -108,6 +206,15 @@ export class Authenticator {
 		return key.rotation_status === "deprecated" && key.expires_at !== null
 			? { ...identity, keyDeprecatedUntil: key.expires_at }
 			: identity;
+	}
+
+	/** What to answer with. An address that is shut out learns nothing more, also by requests that were under way. */
+	#refusalFor(error: unknown, remoteAddress: string): unknown {
+		if (!(error instanceof HiveError) || error.code === "AUTH_MISSING") return error;
+		const blocked = this.#guard.refusal(remoteAddress);
+		if (blocked !== undefined) return blocked;
+		if (COUNTED_FAILURES.has(error.code) && this.#guard.failed(remoteAddress)) this.#onBlocked(remoteAddress);
+		return error;
 	}
 
 	#permissionsOf(key: KeyRecord): ReadonlySet<Permission> {
@@ -137,14 +244,10 @@ export class Authenticator {
 	}
 }
 
-/** What a key's record demands and this version can't check is taken for not met. */
-function requireNoFurtherProof(key: KeyRecord): void {
-	if (key.signing_required) {
-		throw new HiveError("AUTH_SIGNATURE_INVALID", "the key demands signed requests, which this version cannot verify");
-	}
-	if (key.allowed_ips !== null && key.allowed_ips.length > 0) {
-		throw new HiveError("AUTH_IP_DENIED", "the key is bound to addresses, which this version cannot verify");
-	}
+/** @throws TENANT_SUSPENDED */
+function requireActive(tenant: TenantRecord): TenantRecord {
+	if (!tenant.active) throw new HiveError("TENANT_SUSPENDED", "the tenant is suspended");
+	return tenant;
 }
 
 const tenantNotFound = (): HiveError => new HiveError("TENANT_NOT_FOUND", "no such tenant");
@@ -156,8 +259,14 @@ function hashOf(apiKey: string): string {
 	return hashKey(apiKey);
 }
 
-function presentedKey({ authorization, apiKey }: Credentials): string | undefined {
-	if (authorization === undefined) return apiKey;
+interface PresentedKey {
+	readonly apiKey: string;
+	readonly hash: string;
+}
+
+/** @throws AUTH_INVALID_FORMAT */
+function presentedKey({ authorization, apiKey }: Credentials): PresentedKey | undefined {
+	if (authorization === undefined) return apiKey === undefined ? undefined : { apiKey, hash: hashOf(apiKey) };
 	const bearer = BEARER_PATTERN.exec(authorization)?.[1];
 	if (bearer === undefined) {
 		throw new HiveError("AUTH_INVALID_FORMAT", "Authorization is not of the form Bearer <key>");
@@ -165,5 +274,5 @@ function presentedKey({ authorization, apiKey }: Credentials): string | undefine
 	if (apiKey !== undefined && apiKey !== bearer) {
 		throw new HiveError("AUTH_INVALID_FORMAT", "Authorization and x-api-key hold different keys");
 	}
-	return bearer;
+	return { apiKey: bearer, hash: hashOf(bearer) };
 }

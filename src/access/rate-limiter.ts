@@ -1,26 +1,19 @@
 import type { Clock } from "../base/clock.ts";
 import { HiveError } from "../base/errors.ts";
+import type { TenantId } from "../base/ids.ts";
 import type { KeyRecord, RateLimits, TenantRecord } from "../hub/models.ts";
-import { BucketStore } from "./bucket-store.ts";
-import { fullAtAfterTake, remainingTokens, waitMs } from "./token-bucket.ts";
+import { BUCKET_KINDS, type BucketIndex } from "./bucket-kinds.ts";
+import { type BucketArchive, BucketStore } from "./bucket-store.ts";
+import { keySubject } from "./subject-slots.ts";
+import { fullAtAfterTake, fullAtUnderLimit, remainingTokens, waitMs } from "./token-bucket.ts";
 
-export const MINUTE_MS = 60_000;
-export const HOUR_MS = 3_600_000;
-
-/** Buckets of one subject, in this order. MCP calls have a bucket of their own and touch no other. */
-const SLOTS = [
-	{ name: "requests_per_minute", window: "minute", windowMs: MINUTE_MS },
-	{ name: "requests_per_hour", window: "hour", windowMs: HOUR_MS },
-	{ name: "mcp_requests_per_minute", window: "minute", windowMs: MINUTE_MS },
-] as const;
-type Slot = 0 | 1 | 2;
-const HTTP_SLOTS: readonly Slot[] = [0, 1];
-const MCP_SLOTS: readonly Slot[] = [2];
-const slotsOf = (protocol: "rest" | "graphql" | "mcp"): readonly Slot[] =>
-	protocol === "mcp" ? MCP_SLOTS : HTTP_SLOTS;
+const HTTP_BUCKETS: readonly BucketIndex[] = [0, 1];
+const MCP_BUCKETS: readonly BucketIndex[] = [2];
+const bucketsFor = (protocol: "rest" | "graphql" | "mcp"): readonly BucketIndex[] =>
+	protocol === "mcp" ? MCP_BUCKETS : HTTP_BUCKETS;
 
 /** undefined: unlimited. */
-type LimitOf = (slot: Slot) => number | undefined;
+type LimitOf = (index: BucketIndex) => number | undefined;
 
 /** Subjects whose buckets are remembered one by one: 100,000 take some 15 MB. */
 const SUBJECT_COUNT_MAX = 100_000;
@@ -61,78 +54,109 @@ export interface RateLimitUsage {
 	readonly requests_per_hour: BucketUsage;
 }
 
+/** What the limiter needs of where buckets are kept. */
+export type SpentTokens = BucketArchive & {
+	/** Brings to disk what changed of a subject. */
+	settle(subject: string): void;
+};
+
 /** Token buckets per tenant and window, and per key where the key overrides its tenant's limits. */
 export class RateLimiter {
 	readonly #clock: Clock;
 	readonly #defaults: Partial<RateLimits> | undefined;
-	readonly #buckets: BucketStore;
+	readonly #spent: SpentTokens | undefined;
+	readonly #store: BucketStore;
 
-	/** @param defaults for tenants without limits of their own; absent: those are not limited. */
-	constructor(clock: Clock, defaults: Partial<RateLimits> | undefined, subjectCountMax = SUBJECT_COUNT_MAX) {
+	/**
+	 * @param defaults for tenants without limits of their own; absent: those are not limited.
+	 * @param spent where spent tokens outlive the process; absent: they don't.
+	 */
+	constructor(
+		clock: Clock,
+		defaults: Partial<RateLimits> | undefined,
+		spent?: SpentTokens,
+		subjectCountMax = SUBJECT_COUNT_MAX,
+	) {
 		this.#clock = clock;
 		this.#defaults = defaults;
-		this.#buckets = new BucketStore(SLOTS.length, subjectCountMax);
+		this.#spent = spent;
+		this.#store = new BucketStore(BUCKET_KINDS.length, subjectCountMax, spent);
 	}
 
-	/** Takes one token from every bucket that applies, or from none. */
+	/** Takes one token from every bucket that applies, or from none. To be settled before the request is answered. */
 	take(payer: RateLimitPayer, protocol: "rest" | "graphql" | "mcp"): RateLimitDecision {
 		const limitOf = this.#limitsOf(payer);
 		if (limitOf === undefined) return {};
 		const nowMs = this.#clock.monotonicMs();
-		const buckets = this.#buckets.use(subjectOf(payer), nowMs);
-		const slots = slotsOf(protocol);
+		const subject = subjectOf(payer);
+		const buckets = this.#store.use(subject, nowMs);
+		const indexes = bucketsFor(protocol);
 
 		let longestWaitMs = 0;
-		let refusingSlot: Slot | undefined;
-		for (const slot of slots) {
-			const limit = limitOf(slot);
+		let refusing: BucketIndex | undefined;
+		let isChanged = false;
+		for (const index of indexes) {
+			const limit = limitOf(index);
 			if (limit === undefined) continue;
-			const slotWaitMs = waitMs(buckets[slot]!, limit, SLOTS[slot].windowMs, nowMs);
-			if (slotWaitMs > longestWaitMs) {
-				longestWaitMs = slotWaitMs;
-				refusingSlot = slot;
+			if (reckonUnder(buckets, index, limit, nowMs)) isChanged = true;
+			const bucketWaitMs = waitMs(buckets[index]!, limit, windowMsOf(index), nowMs);
+			if (bucketWaitMs > longestWaitMs) {
+				longestWaitMs = bucketWaitMs;
+				refusing = index;
 			}
 		}
-		if (refusingSlot !== undefined) {
-			const resetUnixMs = this.#clock.nowMs() + Math.max(0, buckets[refusingSlot]! - nowMs);
-			return refusalOf(limitOf(refusingSlot)!, SLOTS[refusingSlot].window, resetUnixMs, longestWaitMs);
+		if (refusing !== undefined) {
+			if (isChanged) this.#store.keep(subject, buckets);
+			const resetUnixMs = this.#clock.nowMs() + Math.max(0, buckets[refusing]! - nowMs);
+			return refusalOf(limitOf(refusing)!, BUCKET_KINDS[refusing].window, resetUnixMs, longestWaitMs);
 		}
 
-		for (const slot of slots) {
-			const limit = limitOf(slot);
+		for (const index of indexes) {
+			const limit = limitOf(index);
 			if (limit === undefined) continue;
-			buckets[slot] = fullAtAfterTake(buckets[slot]!, limit, SLOTS[slot].windowMs, nowMs);
+			buckets[index] = fullAtAfterTake(buckets[index]!, limit, windowMsOf(index), nowMs);
 		}
-		return factsOnly(this.#scarcest(limitOf, slots, buckets, nowMs));
+		this.#store.keep(subject, buckets);
+		return factsOnly(this.#scarcest(limitOf, indexes, buckets, nowMs));
+	}
+
+	/** Brings to disk what the payer has spent. */
+	settle(payer: RateLimitPayer): void {
+		this.#spent?.settle(subjectOf(payer));
 	}
 
 	/** What `take` would tell of the buckets, nothing taken. */
 	look(payer: RateLimitPayer, protocol: "rest" | "graphql" | "mcp"): RateLimitFacts | undefined {
 		const limitOf = this.#limitsOf(payer);
 		if (limitOf === undefined) return undefined;
-		const buckets = this.#buckets.peek(subjectOf(payer));
-		return this.#scarcest(limitOf, slotsOf(protocol), buckets, this.#clock.monotonicMs());
+		const buckets = this.#store.peek(subjectOf(payer));
+		return this.#scarcest(limitOf, bucketsFor(protocol), buckets, this.#clock.monotonicMs());
+	}
+
+	/** The tenant is gone: another of its name starts with full buckets. */
+	forgetTenant(tenantId: TenantId): void {
+		this.#store.forget(tenantId);
 	}
 
 	#limitsOf(payer: RateLimitPayer): LimitOf | undefined {
 		const override = payer.key?.rate_limit_override;
 		const tenantLimits = payer.tenant.rate_limits ?? this.#defaults;
 		if (tenantLimits === undefined && !override) return undefined;
-		return (slot) => override?.[SLOTS[slot].name] ?? tenantLimits?.[SLOTS[slot].name];
+		return (index) => override?.[BUCKET_KINDS[index].name] ?? tenantLimits?.[BUCKET_KINDS[index].name];
 	}
 
 	#scarcest(
 		limitOf: LimitOf,
-		slots: readonly Slot[],
+		indexes: readonly BucketIndex[],
 		buckets: Float64Array,
 		nowMs: number,
 	): RateLimitFacts | undefined {
 		let facts: RateLimitFacts | undefined;
-		for (const slot of slots) {
-			const limit = limitOf(slot);
+		for (const index of indexes) {
+			const limit = limitOf(index);
 			if (limit === undefined) continue;
-			const fullAtMs = Math.max(buckets[slot]!, nowMs);
-			const remaining = remainingTokens(fullAtMs, limit, SLOTS[slot].windowMs, nowMs);
+			const fullAtMs = Math.max(fullAtOf(buckets, index, limit, nowMs), nowMs);
+			const remaining = remainingTokens(fullAtMs, limit, windowMsOf(index), nowMs);
 			if (facts === undefined || remaining < facts.remaining) {
 				facts = { limit, remaining, resetUnixSeconds: unixSeconds(this.#clock.nowMs() + fullAtMs - nowMs) };
 			}
@@ -143,14 +167,14 @@ export class RateLimiter {
 	/** What a tenant has spent, for `/usage`. Takes nothing. */
 	usage(tenant: TenantRecord): RateLimitUsage {
 		const limits = tenant.rate_limits ?? this.#defaults;
-		const buckets = this.#buckets.peek(tenant.id);
+		const buckets = this.#store.peek(tenant.id);
 		const nowMs = this.#clock.monotonicMs();
-		const bucketUsage = (slot: 0 | 1): BucketUsage => {
-			const limit = limits?.[SLOTS[slot].name];
+		const bucketUsage = (index: 0 | 1): BucketUsage => {
+			const limit = limits?.[BUCKET_KINDS[index].name];
 			if (limit === undefined) return { used: 0, limit: null, reset_in_seconds: 0 };
-			const fullAtMs = buckets[slot]!;
+			const fullAtMs = fullAtOf(buckets, index, limit, nowMs);
 			return {
-				used: limit - remainingTokens(fullAtMs, limit, SLOTS[slot].windowMs, nowMs),
+				used: limit - remainingTokens(fullAtMs, limit, windowMsOf(index), nowMs),
 				limit,
 				reset_in_seconds: Math.ceil(Math.max(0, fullAtMs - nowMs) / 1000),
 			};
@@ -159,8 +183,25 @@ export class RateLimiter {
 	}
 }
 
+/** Where the limits begin that a subject's buckets were reckoned under. */
+const LIMITS_AT = BUCKET_KINDS.length;
+
+const windowMsOf = (index: BucketIndex): number => BUCKET_KINDS[index].windowMs;
+
+const fullAtOf = (buckets: Float64Array, index: BucketIndex, limit: number, nowMs: number): number =>
+	fullAtUnderLimit(buckets[index]!, buckets[LIMITS_AT + index]!, limit, windowMsOf(index), nowMs);
+
+/** From now on the bucket refills as the limit says. @returns whether it was under another limit. */
+function reckonUnder(buckets: Float64Array, index: BucketIndex, limit: number, nowMs: number): boolean {
+	if (buckets[LIMITS_AT + index] === limit) return false;
+	buckets[index] = fullAtOf(buckets, index, limit, nowMs);
+	buckets[LIMITS_AT + index] = limit;
+	return true;
+}
+
 /** A key with limits of its own has buckets of its own. */
-const subjectOf = ({ key, tenant }: RateLimitPayer): string => (key?.rate_limit_override ? key.api_key_id : tenant.id);
+const subjectOf = ({ key, tenant }: RateLimitPayer): string =>
+	key?.rate_limit_override ? keySubject(key.api_key_id) : tenant.id;
 
 const factsOnly = (facts: RateLimitFacts | undefined): RateLimitDecision => (facts === undefined ? {} : { facts });
 

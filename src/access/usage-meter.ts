@@ -1,108 +1,167 @@
 import type { Clock } from "../base/clock.ts";
 import type { ApiKeyId, TenantId } from "../base/ids.ts";
+import { type ActivityCounts, creationMs, SubjectSlots } from "./subject-slots.ts";
 
-/** Tenants and keys whose last use is remembered after their counts were reported. */
+/** Keys whose last use is remembered until it was reported. */
 const LAST_USE_COUNT_MAX = 100_000;
 
-export interface TenantCounts {
-	readonly requests: number;
-	readonly searches: number;
-	readonly vectorsWritten: number;
+/** Counts of one tenant: when it was made tells it from others of its name, before and after it. */
+export interface TenantTotals extends ActivityCounts {
+	readonly tenantId: TenantId;
+	/** Unix milliseconds; -1: not known. */
+	readonly createdAtMs: number;
 }
 
-export interface MeterReading {
-	/** When counting began: the last drain, or the start. */
-	readonly sinceMs: number;
-	readonly untilMs: number;
-	readonly tenants: readonly ({ readonly tenantId: TenantId } & TenantCounts)[];
-	readonly keys: readonly { readonly apiKeyId: ApiKeyId; readonly lastUsedAtMs: number }[];
+export interface TenantReading {
+	/** Since the tenant was made. */
+	readonly totals: TenantTotals;
+	/** What of it the hub does not know yet. */
+	readonly unreported: ActivityCounts;
 }
 
-interface Counts {
-	requests: number;
-	searches: number;
-	vectorsWritten: number;
+export interface KeyUse {
+	readonly apiKeyId: ApiKeyId;
+	readonly lastUsedAtMs: number;
 }
 
-/** Counts what each tenant did since the last report, and when it and each key were last seen. */
+/**
+ * Counts what each tenant does, since it was made, and when it and each key were last seen. Counts are in memory at once and
+ * on disk when they are settled, before the request is answered: whatever was answered was counted.
+ */
 export class UsageMeter {
 	readonly #clock: Clock;
-	#sinceMs: number;
-	#countsByTenant = new Map<TenantId, Counts>();
-	#lastUsedMsByKey = new Map<ApiKeyId, number>();
-	readonly #lastRequestMsByTenant = new Map<TenantId, number>();
+	readonly #slots: SubjectSlots;
+	readonly #lastUsedMsByKey = new Map<ApiKeyId, number>();
 
-	constructor(clock: Clock) {
+	/** @param slots absent: counts go with the process. */
+	constructor(clock: Clock, slots = new SubjectSlots(clock, { warn: () => {} })) {
 		this.#clock = clock;
-		this.#sinceMs = clock.nowMs();
+		this.#slots = slots;
 	}
 
-	countRequest(tenantId: TenantId, apiKeyId: ApiKeyId | undefined): void {
+	/** @param createdAt the tenant's. */
+	countRequest(tenantId: TenantId, apiKeyId: ApiKeyId | undefined, createdAt: string): void {
 		const nowMs = this.#clock.nowMs();
-		this.#countsOf(tenantId).requests++;
-		if (apiKeyId !== undefined) remember(this.#lastUsedMsByKey, apiKeyId, nowMs);
-		remember(this.#lastRequestMsByTenant, tenantId, nowMs);
+		const slot = this.#slots.counting(tenantId, createdAt);
+		slot.requests++;
+		slot.lastRequestMs = nowMs;
+		if (apiKeyId !== undefined) this.#rememberUse(apiKeyId, nowMs);
 	}
 
+	/** For a tenant whose request was counted. Of one that is gone by now nothing is counted. */
 	countSearches(tenantId: TenantId, searchCount: number): void {
-		this.#countsOf(tenantId).searches += searchCount;
+		const slot = this.#slots.changing(tenantId);
+		if (slot !== undefined) slot.searches += searchCount;
 	}
 
+	/** As `countSearches`, and settled: a stream tells of what it wrote long after its request was settled. */
 	countVectorsWritten(tenantId: TenantId, vectorCount: number): void {
-		this.#countsOf(tenantId).vectorsWritten += vectorCount;
+		const slot = this.#slots.changing(tenantId);
+		if (slot === undefined) return;
+		slot.vectorsWritten += vectorCount;
+		this.#slots.settle(tenantId);
 	}
 
-	/** Unix milliseconds; undefined when the tenant was not seen since this node started. */
+	/** To be called before a request of the tenant is answered: what was counted for it outlives the process from here on. */
+	settle(tenantId: TenantId): void {
+		this.#slots.settle(tenantId);
+	}
+
+	/** What the tenant did on this node since it was made. */
+	activity(tenantId: TenantId, createdAt: string): ActivityCounts {
+		const slot = this.#slots.get(tenantId);
+		if (slot?.createdAtMs !== creationMs(createdAt)) return { requests: 0, searches: 0, vectorsWritten: 0 };
+		return { requests: slot.requests, searches: slot.searches, vectorsWritten: slot.vectorsWritten };
+	}
+
+	/** Unix milliseconds; undefined when this node never saw the tenant. */
 	lastRequestMs(tenantId: TenantId): number | undefined {
-		return this.#lastRequestMsByTenant.get(tenantId);
+		return this.#slots.get(tenantId)?.lastRequestMs || undefined;
 	}
 
-	/** Hands over what was counted and starts anew. Whoever drains owns the reading: `putBack` it when it can't be reported. */
-	drain(): MeterReading {
-		const untilMs = this.#clock.nowMs();
-		const reading = {
-			sinceMs: this.#sinceMs,
-			untilMs,
-			tenants: Array.from(this.#countsByTenant, ([tenantId, counts]) => ({ tenantId, ...counts })),
-			keys: Array.from(this.#lastUsedMsByKey, ([apiKeyId, lastUsedAtMs]) => ({ apiKeyId, lastUsedAtMs })),
-		};
-		this.#sinceMs = untilMs;
-		this.#countsByTenant = new Map();
-		this.#lastUsedMsByKey = new Map();
-		return reading;
+	/** A tenant is gone. @param successorCreatedAt of the tenant that has its name now, whose counts stay. */
+	forget(tenantId: TenantId, successorCreatedAt?: string): void {
+		const slot = this.#slots.get(tenantId);
+		if (slot === undefined) return;
+		const isGone = successorCreatedAt === undefined || slot.createdAtMs < creationMs(successorCreatedAt);
+		if (isGone) this.#slots.forget(tenantId);
 	}
 
-	/** Adds a drained reading to what was counted since. */
-	putBack(reading: MeterReading): void {
-		this.#sinceMs = Math.min(this.#sinceMs, reading.sinceMs);
-		for (const { tenantId, requests, searches, vectorsWritten } of reading.tenants) {
-			const counts = this.#countsOf(tenantId);
-			counts.requests += requests;
-			counts.searches += searches;
-			counts.vectorsWritten += vectorsWritten;
-		}
-		for (const { apiKeyId, lastUsedAtMs } of reading.keys) {
-			if (!this.#lastUsedMsByKey.has(apiKeyId)) remember(this.#lastUsedMsByKey, apiKeyId, lastUsedAtMs);
+	/** Tenants with counts that the hub has not acknowledged. */
+	*unreported(): Generator<TenantReading> {
+		for (const slot of this.#slots.all()) {
+			const { requests, searches, vectorsWritten, reported, createdAtMs } = slot;
+			if (createdAtMs === 0) continue;
+			const unreported = {
+				requests: requests - reported.requests,
+				searches: searches - reported.searches,
+				vectorsWritten: vectorsWritten - reported.vectorsWritten,
+			};
+			if (unreported.requests === 0 && unreported.searches === 0 && unreported.vectorsWritten === 0) continue;
+			yield {
+				totals: { tenantId: slot.subject as TenantId, createdAtMs, requests, searches, vectorsWritten },
+				unreported,
+			};
 		}
 	}
 
-	#countsOf(tenantId: TenantId): Counts {
-		const known = this.#countsByTenant.get(tenantId);
-		if (known !== undefined) return known;
-		const fresh = { requests: 0, searches: 0, vectorsWritten: 0 };
-		this.#countsByTenant.set(tenantId, fresh);
-		return fresh;
+	/** The hub knows of these totals. Idempotent; survives a loss of power after `sync`. */
+	acknowledge(totals: readonly TenantTotals[]): void {
+		for (const { tenantId, createdAtMs, ...counts } of totals) {
+			const slot = this.#slots.changing(tenantId);
+			// Gone since; perhaps another of that name has come.
+			if (slot?.createdAtMs !== createdAtMs) continue;
+			if (!includes(slot, counts)) {
+				// Its slot was damaged and it started anew: what it counted since comes on top.
+				slot.requests += counts.requests;
+				slot.searches += counts.searches;
+				slot.vectorsWritten += counts.vectorsWritten;
+			}
+			slot.reported = counts;
+			this.#slots.settle(tenantId);
+		}
+	}
+
+	/** Uses of keys that were not reported, at most `countMax`. */
+	keyUses(countMax: number): readonly KeyUse[] {
+		const uses: KeyUse[] = [];
+		for (const [apiKeyId, lastUsedAtMs] of this.#lastUsedMsByKey) {
+			if (uses.length === countMax) break;
+			uses.push({ apiKeyId, lastUsedAtMs });
+		}
+		return uses;
+	}
+
+	/** These uses are on their way to the hub. A key that was used since stays. */
+	keysReported(uses: readonly KeyUse[]): void {
+		for (const { apiKeyId, lastUsedAtMs } of uses) {
+			if (this.#lastUsedMsByKey.get(apiKeyId) === lastUsedAtMs) this.#lastUsedMsByKey.delete(apiKeyId);
+		}
+	}
+
+	get keyUseCount(): number {
+		return this.#lastUsedMsByKey.size;
+	}
+
+	/** All counts survive a loss of power when the promise settles. @throws when the disk refuses */
+	sync(): Promise<void> {
+		return this.#slots.sync();
+	}
+
+	/** The longest unseen goes when the map is full. */
+	#rememberUse(apiKeyId: ApiKeyId, nowMs: number): void {
+		const uses = this.#lastUsedMsByKey;
+		uses.delete(apiKeyId);
+		uses.set(apiKeyId, nowMs);
+		if (uses.size <= LAST_USE_COUNT_MAX) return;
+		for (const longestUnseen of uses.keys()) {
+			uses.delete(longestUnseen);
+			return;
+		}
 	}
 }
 
-/** The longest unseen goes when the map is full. */
-function remember<K>(lastSeenMsByKey: Map<K, number>, key: K, seenMs: number): void {
-	lastSeenMsByKey.delete(key);
-	lastSeenMsByKey.set(key, seenMs);
-	if (lastSeenMsByKey.size > LAST_USE_COUNT_MAX) {
-		for (const longestUnseen of lastSeenMsByKey.keys()) {
-			lastSeenMsByKey.delete(longestUnseen);
-			break;
-		}
-	}
-}
+const includes = (counts: ActivityCounts, earlier: ActivityCounts): boolean =>
+	counts.requests >= earlier.requests &&
+	counts.searches >= earlier.searches &&
+	counts.vectorsWritten >= earlier.vectorsWritten;

@@ -123,6 +123,10 @@ export class AdmittedWriter {
 				return result;
 			}),
 		);
+		// What became of a part that failed may be unknown: its room stays set aside until the shard has told.
+		if (reservation !== undefined && outcomes.some(({ status }) => status === "rejected")) {
+			await this.#parts.usage().catch(() => undefined);
+		}
 		// In one tick: what was set aside and what was written are never counted both, nor neither.
 		for (const commit of commits) commit();
 		reservation?.release();

@@ -55,6 +55,7 @@ export function keyRecord(owner: string, changes: Partial<KeyRecord> = {}): KeyR
 		rate_limit_override: null,
 		allowed_ips: null,
 		signing_required: false,
+		signing_public_key: null,
 		revision: 1,
 		...changes,
 	};
@@ -82,6 +83,11 @@ export class MemoryDirectory implements HubDirectory {
 		this.#keys.set(hashKey(apiKey), keyRecord(owner, changes));
 		if (!this.tenants.has(owner)) this.tenants.set(owner, tenantRecord(owner));
 		return apiKey;
+	}
+
+	/** As when every cached record is past its time. */
+	forgetCached(): void {
+		this.#cached.clear();
 	}
 
 	cachedKey(keyHash: string) {

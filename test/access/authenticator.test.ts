@@ -1,25 +1,55 @@
-import { describe, expect, test } from "bun:test";
-import { Authenticator, type Credentials, type Identity } from "../../src/access/authenticator.ts";
+import { afterAll, describe, expect, test } from "bun:test";
+import {
+	Authenticator,
+	type AuthenticatorOptions,
+	type Credentials,
+	type Identity,
+	type RequestOrigin,
+} from "../../src/access/authenticator.ts";
+import { BruteForceGuard } from "../../src/access/brute-force-guard.ts";
+import type { RequestMessage } from "../../src/access/message-signature.ts";
 import { DEFAULT_TENANT, SYSTEM_TENANT } from "../../src/base/ids.ts";
-import type { KeyRecord } from "../../src/hub/models.ts";
 import { errorOf, FakeClock, MemoryDirectory, START_MS, tenantRecord } from "./access-fixture.ts";
+import { hmacKey, JournalFolder, signedMessage } from "./signing-fixture.ts";
 
 const bearer = (key: string): Credentials => ({ authorization: `Bearer ${key}` });
 const isoAt = (ms: number): string => new Date(ms).toISOString();
 const UNKNOWN_KEY = `hh_live_${"u".repeat(32)}`;
 
-function rig(options: ConstructorParameters<typeof Authenticator>[2] = {}) {
+const journals = new JournalFolder();
+afterAll(() => journals.clear());
+
+const UNSIGNED: RequestMessage = { method: "GET", url: "http://node.example/api/v1/usage", headers: new Headers() };
+const from = (remoteAddress: string, message = UNSIGNED): RequestOrigin => ({ remoteAddress, message });
+
+function rig(options: Pick<AuthenticatorOptions, "anonymousTenant"> = {}) {
 	const clock = new FakeClock();
 	const directory = new MemoryDirectory();
-	const authenticator = new Authenticator(directory, clock, options);
-	const identify = async (credentials: Credentials, actingTenant?: string): Promise<Identity> =>
-		authenticator.actIn(await authenticator.identify(credentials), actingTenant);
+	const blocked: string[] = [];
+	const authenticator = new Authenticator(directory, clock, {
+		...options,
+		guard: new BruteForceGuard(clock, { failures: 3, windowSeconds: 60, blockSeconds: 300 }),
+		signatures: journals.verifier(clock),
+		onBlocked: (address) => void blocked.push(address),
+	});
+	let callCount = 0;
+	// Each call from elsewhere: failures by address have tests of their own.
+	const elsewhere = (): RequestOrigin => from(`10.0.${callCount >> 8}.${callCount++ & 255}`);
+	const identify = async (
+		credentials: Credentials,
+		actingTenant?: string,
+		origin: RequestOrigin = elsewhere(),
+	): Promise<Identity> => authenticator.actIn(await authenticator.identify(credentials, origin), actingTenant);
 	return {
 		clock,
 		directory,
 		authenticator,
+		blocked,
 		identify,
-		refusalOf: (credentials: Credentials, actingTenant?: string) => errorOf(() => identify(credentials, actingTenant)),
+		refusalOf: (credentials: Credentials, actingTenant?: string, origin?: RequestOrigin) =>
+			errorOf(() => identify(credentials, actingTenant, origin)),
+		codeFrom: async (address: string, credentials: Credentials) =>
+			(await errorOf(() => identify(credentials, undefined, from(address)))).code,
 	};
 }
 
@@ -78,10 +108,10 @@ describe("credentials", () => {
 	test("a known key is admitted without waiting for anything", async () => {
 		const { authenticator, directory } = rig();
 		const key = directory.addKey("acme");
-		const asked = authenticator.identify(bearer(key));
+		const asked = authenticator.identify(bearer(key), from("192.0.2.7"));
 		expect(asked).toBeInstanceOf(Promise);
 		await asked;
-		const identity = authenticator.identify(bearer(key));
+		const identity = authenticator.identify(bearer(key), from("192.0.2.7"));
 		expect(identity).not.toBeInstanceOf(Promise);
 		expect(directory.asked).toHaveLength(1);
 	});
@@ -127,17 +157,47 @@ describe("a key that may not be used", () => {
 		expect((await identify(bearer(key))).homeTenantId).toBe(directory.tenants.get("acme")!.id);
 	});
 
-	test.each<[string, Partial<KeyRecord>, string]>([
-		["signed requests", { signing_required: true }, "AUTH_SIGNATURE_INVALID"],
-		["certain addresses", { allowed_ips: ["192.0.2.7"] }, "AUTH_IP_DENIED"],
-	])("is refused when it demands %s, which can't be verified yet", async (_, demand, code) => {
-		const { directory, refusalOf } = rig();
-		expect((await refusalOf(bearer(directory.addKey("acme", demand)))).code).toBe(code as never);
-	});
-
 	test("an empty list of addresses demands none", async () => {
 		const { directory, identify } = rig();
 		expect((await identify(bearer(directory.addKey("acme", { allowed_ips: [] })))).key).toBeDefined();
+	});
+
+	test("is refused from addresses that are not its own, and works from those that are", async () => {
+		const { directory, identify, refusalOf } = rig();
+		const key = directory.addKey("acme", { allowed_ips: ["192.0.2.0/24", "2001:db8::/32", "garbage"] });
+		for (let time = 0; time < 2; time++) {
+			for (const address of ["192.0.2.7", "2001:db8::7", "::ffff:192.0.2.8"]) {
+				expect((await identify(bearer(key), undefined, from(address))).homeTenantId as string).toBe("acme");
+			}
+			for (const address of ["192.0.3.7", "2001:db9::7", "::ffff:192.0.3.8", "garbage", ""]) {
+				const error = await refusalOf(bearer(key), undefined, from(address));
+				expect([error.code, error.details]).toEqual(["AUTH_IP_DENIED", undefined]);
+			}
+		}
+		const nowhere = directory.addKey("acme", { allowed_ips: ["garbage"] });
+		expect((await refusalOf(bearer(nowhere), undefined, from("192.0.2.7"))).code).toBe("AUTH_IP_DENIED");
+	});
+
+	test("is refused without the signature that it demands, and admitted with it, its body yet to be checked", async () => {
+		const { directory, authenticator, identify, refusalOf } = rig();
+		const key = directory.addKey("acme", { signing_required: true });
+		expect((await refusalOf(bearer(key))).code).toBe("AUTH_SIGNATURE_INVALID");
+		const body = "{}";
+		const sign = () => signedMessage(hmacKey(key), START_MS / 1000, { body });
+		const message = await sign();
+		const { checkBody } = await identify(bearer(key), "acme", from("192.0.2.7", message));
+		checkBody!(Buffer.from(body));
+		expect((await errorOf(() => checkBody!(Buffer.from("[]")))).code).toBe("AUTH_SIGNATURE_INVALID");
+		expect((await refusalOf(bearer(key), undefined, from("192.0.2.7", message))).message).toContain("used before");
+		// Of a known key at once.
+		expect(authenticator.identify(bearer(key), from("192.0.2.7", await sign()))).not.toBeInstanceOf(Promise);
+	});
+
+	test("is not verified where it signs of its own accord", async () => {
+		const { directory, identify } = rig();
+		const key = directory.addKey("acme");
+		const message = await signedMessage(hmacKey("another"), START_MS / 1000);
+		expect(await identify(bearer(key), undefined, from("192.0.2.7", message))).not.toHaveProperty("checkBody");
 	});
 
 	test("is not let through unchecked when the hub is away", async () => {
@@ -289,5 +349,128 @@ describe("asking whose key it is", () => {
 		expect(directory.asked).toHaveLength(1);
 		expect((await errorOf(() => authenticator.identifyKey("nonsense"))).code).toBe("AUTH_INVALID_FORMAT");
 		expect((await errorOf(() => authenticator.identifyKey(UNKNOWN_KEY))).code).toBe("AUTH_INVALID");
+	});
+
+	test("leaves open from where and how", async () => {
+		const { directory, authenticator } = rig();
+		const key = directory.addKey("acme", { signing_required: true, allowed_ips: ["192.0.2.7"] });
+		expect((await authenticator.identifyKey(key)).homeTenantId as string).toBe("acme");
+	});
+
+	test("tells of a suspended tenant, and of an end", async () => {
+		const { directory, authenticator } = rig();
+		const [key, expired] = [directory.addKey("acme"), directory.addKey("acme", { expires_at: isoAt(START_MS) })];
+		directory.tenants.set("acme", tenantRecord("acme", { active: false }));
+		expect((await errorOf(() => authenticator.identifyKey(key))).code).toBe("TENANT_SUSPENDED");
+		expect((await errorOf(() => authenticator.identifyKey(expired))).code).toBe("AUTH_KEY_EXPIRED");
+	});
+});
+
+describe("an address that fails too often", () => {
+	const OTHER_KEY = `hh_live_${"o".repeat(32)}`;
+	const HERE = "192.0.2.7";
+
+	test("is shut out before the hub is asked, and its first refusal is told of", async () => {
+		const { directory, codeFrom, blocked, clock, refusalOf } = rig();
+		for (const key of ["1", "2", "3"]) {
+			expect(blocked).toEqual([]);
+			expect(await codeFrom(HERE, bearer(`hh_live_${key.repeat(32)}`))).toBe("AUTH_INVALID");
+		}
+		expect(blocked).toEqual([HERE]);
+		directory.asked.length = 0;
+		const error = await refusalOf(bearer(OTHER_KEY), undefined, from(HERE));
+		expect([error.code, error.details]).toEqual(["AUTH_RATE_LIMIT", { retry_after_seconds: 300 }]);
+		// Neither does a key that is there and unknown here tell anything, nor one that has no form.
+		expect(await codeFrom(HERE, bearer(directory.addKey("acme")))).toBe("AUTH_RATE_LIMIT");
+		expect(await codeFrom(HERE, bearer("nonsense"))).toBe("AUTH_RATE_LIMIT");
+		expect(directory.asked).toEqual([]);
+		expect(blocked).toEqual([HERE]);
+		expect(await codeFrom("192.0.2.8", bearer(OTHER_KEY))).toBe("AUTH_INVALID");
+		clock.advance(300_000);
+		expect(await codeFrom(HERE, bearer(OTHER_KEY))).toBe("AUTH_INVALID");
+	});
+
+	test("fails by what is ill-formed, unknown, expired or wrongly signed, and by nothing else", async () => {
+		const counted: [Credentials, string][] = [];
+		const { directory, identify, codeFrom, clock } = rig();
+		const signing = directory.addKey("acme", { signing_required: true });
+		const expired = directory.addKey("acme", { expires_at: isoAt(START_MS) });
+		counted.push([bearer("nonsense"), "AUTH_INVALID_FORMAT"], [bearer(UNKNOWN_KEY), "AUTH_INVALID"]);
+		counted.push([bearer(expired), "AUTH_KEY_EXPIRED"], [bearer(signing), "AUTH_SIGNATURE_INVALID"]);
+		for (const [credentials, code] of counted) {
+			for (let time = 0; time < 3; time++) expect(await codeFrom(HERE, credentials)).toBe(code as never);
+			expect(await codeFrom(HERE, credentials)).toBe("AUTH_RATE_LIMIT");
+			clock.advance(300_000);
+		}
+		const bound = directory.addKey("acme", { allowed_ips: ["198.51.100.1"] });
+		const suspended = directory.addKey("beta");
+		directory.tenants.set("beta", tenantRecord("beta", { active: false }));
+		for (let time = 0; time < 5; time++) {
+			expect(await codeFrom(HERE, {})).toBe("AUTH_MISSING");
+			expect(await codeFrom(HERE, bearer(bound))).toBe("AUTH_IP_DENIED");
+			expect(await codeFrom(HERE, bearer(suspended))).toBe("TENANT_SUSPENDED");
+			directory.isAway = true;
+			expect(await codeFrom(HERE, bearer(UNKNOWN_KEY))).toBe("HUB_UNAVAILABLE");
+			directory.isAway = false;
+		}
+		const good = directory.addKey("acme");
+		expect((await identify(bearer(good), undefined, from(HERE))).homeTenantId as string).toBe("acme");
+	});
+
+	test("is forgiven by a success", async () => {
+		const { directory, identify, codeFrom } = rig();
+		const key = directory.addKey("acme");
+		for (let round = 0; round < 4; round++) {
+			for (let time = 0; time < 2; time++) expect(await codeFrom(HERE, bearer(UNKNOWN_KEY))).toBe("AUTH_INVALID");
+			await identify(bearer(key), undefined, from(HERE));
+		}
+	});
+
+	test("can't lock out who shares it and is known, not even when the cache has to ask again", async () => {
+		const { directory, identify, codeFrom, blocked } = rig();
+		const known = directory.addKey("acme");
+		const gone = directory.addKey("acme", { expires_at: isoAt(START_MS + 1_000) });
+		for (const key of [known, gone]) await identify(bearer(key), undefined, from(HERE));
+		for (let time = 0; time < 4; time++) await codeFrom(HERE, bearer(UNKNOWN_KEY));
+		expect(blocked).toEqual([HERE]);
+		await identify(bearer(known), undefined, from(HERE));
+		directory.forgetCached();
+		await identify(bearer(known), undefined, from(HERE));
+		directory.forgetCached();
+		await identify(bearer(known), undefined, from(HERE));
+		// A success lifts no block.
+		expect(await codeFrom(HERE, bearer(UNKNOWN_KEY))).toBe("AUTH_RATE_LIMIT");
+	});
+
+	test("learns nothing more of keys that were good and are not", async () => {
+		const { clock, directory, identify, codeFrom } = rig();
+		const key = directory.addKey("acme", { expires_at: isoAt(START_MS + 1_000) });
+		await identify(bearer(key), undefined, from(HERE));
+		for (let time = 0; time < 3; time++) await codeFrom(HERE, bearer(UNKNOWN_KEY));
+		clock.advance(1_000);
+		expect(await codeFrom(HERE, bearer(key))).toBe("AUTH_RATE_LIMIT");
+		directory.forgetCached();
+		expect(await codeFrom(HERE, bearer(key))).toBe("AUTH_RATE_LIMIT");
+		directory.asked.length = 0;
+		directory.forgetCached();
+		expect(await codeFrom(HERE, bearer(key))).toBe("AUTH_RATE_LIMIT");
+		expect(directory.asked).toEqual([]);
+	});
+
+	test("learns no more by asking many at once", async () => {
+		const { codeFrom, blocked } = rig();
+		const codes = await Promise.all(
+			Array.from({ length: 50 }, (_, index) => codeFrom(HERE, bearer(`hh_live_${String(index).padStart(32, "0")}`))),
+		);
+		expect(codes.filter((code) => code === "AUTH_INVALID")).toHaveLength(3);
+		expect(codes.filter((code) => code === "AUTH_RATE_LIMIT")).toHaveLength(47);
+		expect(blocked).toEqual([HERE]);
+	});
+
+	test("is still served without a key where none is asked for", async () => {
+		const { identify, codeFrom, directory } = rig({ anonymousTenant: DEFAULT_TENANT });
+		directory.tenants.set(DEFAULT_TENANT, tenantRecord(DEFAULT_TENANT));
+		for (let time = 0; time < 4; time++) await codeFrom(HERE, bearer(UNKNOWN_KEY));
+		expect((await identify({}, undefined, from(HERE))).tenant.id).toBe(DEFAULT_TENANT);
 	});
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { HOUR_MS, MINUTE_MS, RateLimiter } from "../../src/access/rate-limiter.ts";
+import { HOUR_MS, MINUTE_MS } from "../../src/access/bucket-kinds.ts";
+import { RateLimiter } from "../../src/access/rate-limiter.ts";
 import type { RateLimits } from "../../src/hub/models.ts";
 import { seededRandom } from "../system/random.ts";
 import { FakeClock, keyRecord, START_MS, tenantRecord } from "./access-fixture.ts";
@@ -190,21 +191,78 @@ describe("the rate limiter", () => {
 		expect(limiter.look(payer, "mcp")).toBeUndefined();
 	});
 
-	test("a changed limit keeps the share that is spent", () => {
+	test("a changed limit counts the tokens that are spent, whichever way it goes", () => {
 		const clock = new FakeClock();
 		const limiter = new RateLimiter(clock, undefined);
-		const before = tenantRecord("acme", { rate_limits: limits(100, 100_000) });
-		admitted(limiter, { tenant: before }, 50);
-		const after = tenantRecord("acme", { rate_limits: limits(10, 100_000) });
-		expect(admitted(limiter, { tenant: after }, 20)).toBe(5);
-		const raised = tenantRecord("acme", { rate_limits: limits(1_000, 100_000) });
-		expect(admitted(limiter, { tenant: raised }, 20)).toBe(0);
+		const acme = (perMinute: number) => ({ tenant: tenantRecord("acme", { rate_limits: limits(perMinute, 100_000) }) });
+		expect(admitted(limiter, acme(1_000), 2_000)).toBe(1_000);
+		expect(limiter.usage(acme(2_000).tenant).requests_per_minute).toMatchObject({ used: 1_000, limit: 2_000 });
+		expect(limiter.look(acme(2_000), "rest")).toMatchObject({ limit: 2_000, remaining: 1_000 });
+		expect(admitted(limiter, acme(2_000), 400)).toBe(400);
+		// Lower again: 1,400 are spent.
+		expect(limiter.look(acme(1_500), "rest")?.remaining).toBe(100);
+		expect(admitted(limiter, acme(1_500), 200)).toBe(100);
+	});
+
+	test("a limit lowered below what is spent leaves nothing, and refills as the new limit says from then on", () => {
+		const clock = new FakeClock();
+		const limiter = new RateLimiter(clock, undefined);
+		const acme = (perMinute: number) => ({ tenant: tenantRecord("acme", { rate_limits: limits(perMinute, 100_000) }) });
+		admitted(limiter, acme(1_000), 500);
+		expect(limiter.take(acme(10), "rest")).toMatchObject({ retryAfterSeconds: 6, facts: { limit: 10, remaining: 0 } });
+		clock.advance(5_900);
+		expect(admitted(limiter, acme(10), 5)).toBe(0);
+		clock.advance(100);
+		expect(admitted(limiter, acme(10), 5)).toBe(1);
+		clock.advance(MINUTE_MS);
+		expect(admitted(limiter, acme(10), 50)).toBe(10);
+	});
+
+	test("tokens spent never come back by changing limits, in any random run", () => {
+		for (let seed = 1; seed <= 20; seed++) {
+			const random = seededRandom(seed);
+			const clock = new FakeClock();
+			const limiter = new RateLimiter(clock, undefined);
+			let limit = 50;
+			let tokens = limit;
+			for (let step = 0; step < 400; step++) {
+				const ms = Math.floor(random() * 2_000);
+				clock.advance(ms);
+				// Reckoned as anybody would: tokens there, refilled under the limit there was.
+				tokens = Math.min(limit, tokens + (ms * limit) / MINUTE_MS);
+				if (random() < 0.1) {
+					const before = limit;
+					limit = 1 + Math.floor(random() * 100);
+					tokens = Math.max(0, limit - (before - tokens));
+				}
+				const tenant = tenantRecord("acme", { rate_limits: limits(limit, 1_000_000) });
+				const isAdmitted = limiter.take({ tenant }, "rest").refusal === undefined;
+				// Within a rounding of a whole token either answer is right.
+				if (Math.abs(tokens - 1) > 1e-3) expect(isAdmitted).toBe(tokens >= 1);
+				if (isAdmitted) tokens -= 1;
+			}
+		}
+	});
+
+	test("a tenant that has a key's name has no part in the key's buckets", () => {
+		const limiter = new RateLimiter(new FakeClock(), limits(3, 100));
+		const key = keyRecord("acme", { rate_limit_override: { requests_per_minute: 2 } });
+		expect(admitted(limiter, { tenant: tenantRecord("acme"), key }, 9)).toBe(2);
+		expect(admitted(limiter, { tenant: tenantRecord(key.api_key_id) }, 9)).toBe(3);
+	});
+
+	test("whoever gets the name of a tenant that is gone starts afresh", () => {
+		const limiter = new RateLimiter(new FakeClock(), limits(3, 100));
+		const payer = { tenant: tenantRecord("acme") };
+		expect(admitted(limiter, payer, 9)).toBe(3);
+		limiter.forgetTenant(payer.tenant.id);
+		expect(admitted(limiter, payer, 9)).toBe(3);
 	});
 
 	test("being forgotten hands out no fresh allowance, in whatever order subjects come", () => {
 		const random = seededRandom(3);
 		const clock = new FakeClock();
-		const limiter = new RateLimiter(clock, limits(4, 1_000), 3);
+		const limiter = new RateLimiter(clock, limits(4, 1_000), undefined, 3);
 		const tenants = Array.from({ length: 12 }, (_, index) => tenantRecord(`tenant-${index}`));
 		const times = new Map<string, number[]>();
 		for (let step = 0; step < 3_000; step++) {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { fullAtAfterTake, remainingTokens, waitMs } from "../../src/access/token-bucket.ts";
+import { fullAtAfterTake, fullAtUnderLimit, remainingTokens, waitMs } from "../../src/access/token-bucket.ts";
 import { seededRandom } from "../system/random.ts";
 
 const WINDOW_MS = 60_000;
@@ -87,14 +87,26 @@ describe("a token bucket", () => {
 		}
 	});
 
-	test("keeps the share that is spent when its limit changes", () => {
+	test("counts the tokens that are spent when its limit changes, at most all there are", () => {
 		const bucket = new Bucket(100);
 		for (let count = 0; count < 75; count++) bucket.take(0);
-		bucket.limit = 1_000;
-		expect(bucket.remaining(0)).toBe(250);
-		bucket.limit = 8;
-		expect(bucket.remaining(0)).toBe(2);
-		expect(bucket.takeAll(0)).toBe(2);
+		const under = (limit: number, limitBefore = 100) => {
+			const changed = new Bucket(limit);
+			changed.fullAtMs = fullAtUnderLimit(bucket.fullAtMs, limitBefore, limit, WINDOW_MS, 0);
+			return changed;
+		};
+		expect(under(1_000).takeAll(0)).toBe(925);
+		expect(under(80).takeAll(0)).toBe(5);
+		expect(under(75).takeAll(0)).toBe(0);
+		expect(under(8).takeAll(0)).toBe(0);
+		expect(under(8).takeAll(WINDOW_MS)).toBe(8);
+		expect(under(100).takeAll(0)).toBe(25);
+		// Reckoned under any limit, the share stays.
+		expect(under(1_000, 0).takeAll(0)).toBe(250);
+	});
+
+	test("that is full stays full under another limit", () => {
+		expect(fullAtUnderLimit(500, 10, 20, WINDOW_MS, 1_000)).toBe(1_000);
 	});
 
 	test("is never fuller than full", () => {

@@ -254,10 +254,10 @@ test("a shard in doubt is asked again, and a node too busy to be asked does not 
 	node.afterCall = (method) => {
 		if (method === "upsert") throw new HiveError("INTERNAL", "the shard worker stopped");
 	};
-	expect(await codeOf(collection.upsert(one("b")))).toBe("INTERNAL");
 	node.beforeCall = (method) => {
 		if (method === "stats") throw new HiveError("OVERLOADED", "busy");
 	};
+	expect(await codeOf(collection.upsert(one("b")))).toBe("INTERNAL");
 	expect(await codeOf(tenant.usage())).toBe("OVERLOADED");
 	node.beforeCall = () => {};
 	expect((await tenant.usage()).vectorCount).toBe(2);
