@@ -43,7 +43,10 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 		await output.flush();
 		return Number(process.exitCode ?? EXIT.done);
 	} catch (error) {
-		if (error instanceof Errors.ExitError) return error.oclif.exit ?? EXIT.failed;
+		if (error instanceof Errors.ExitError) {
+			await output.flush().catch(() => undefined);
+			return error.oclif.exit ?? EXIT.failed;
+		}
 		const failure = toFailure(error);
 		process.stderr.write(failureText(failure));
 		if (asksForJson(argv)) process.stdout.write(`${JSON.stringify(failureJson(failure))}\n`);

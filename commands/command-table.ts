@@ -1,4 +1,6 @@
 import type { Command } from "@oclif/core";
+import { AuditList } from "./audit/list.ts";
+import { AuditVerify } from "./audit/verify.ts";
 import { CollectionCreate } from "./collection/create.ts";
 import { CollectionDelete } from "./collection/delete.ts";
 import { CollectionList } from "./collection/list.ts";
@@ -30,6 +32,8 @@ import { Usage } from "./usage.ts";
 
 /** Every command by what one types, a colon where the space is. */
 export const COMMANDS: Readonly<Record<string, Command.Class>> = {
+	"audit:list": AuditList,
+	"audit:verify": AuditVerify,
 	"collection:create": CollectionCreate,
 	"collection:delete": CollectionDelete,
 	"collection:list": CollectionList,
@@ -61,6 +65,7 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
 };
 
 export const TOPICS = {
+	audit: { description: "Read and check the log of who did what." },
 	collection: { description: "Create, list, show and delete collections." },
 	config: { description: "Show and check the settings." },
 	key: { description: "Make, list, rotate, revoke and validate API keys." },

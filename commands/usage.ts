@@ -18,6 +18,7 @@ interface UsageAnswer {
 	readonly rate_limits: Readonly<Record<"requests_per_minute" | "requests_per_hour", RateUse>>;
 	readonly collections: number;
 	readonly vectors: number;
+	readonly activity: { readonly requests: number; readonly searches: number; readonly vectors_written: number };
 	readonly period_start: string;
 	readonly period_end: string;
 }
@@ -43,6 +44,9 @@ export class Usage extends NodeCommand {
 			["collections", formatCount(usage.collections)],
 			["requests this minute", rate(rates.requests_per_minute)],
 			["requests this hour", rate(rates.requests_per_hour)],
+			["requests so far", formatCount(usage.activity.requests)],
+			["searches so far", formatCount(usage.activity.searches)],
+			["vectors written so far", formatCount(usage.activity.vectors_written)],
 			["period", `${usage.period_start.slice(0, 10)} to ${usage.period_end.slice(0, 10)}`],
 		]);
 		return usage;

@@ -1,5 +1,6 @@
 import { Args, Flags } from "@oclif/core";
 import { usageFailure } from "../shared/failure.ts";
+import { readTextFile } from "../shared/json-input.ts";
 import { type MintedKeyAnswer, mintedKeyText } from "../shared/key-view.ts";
 import { apiPath } from "../shared/node-client.ts";
 import { NodeCommand } from "../shared/node-command.ts";
@@ -16,6 +17,8 @@ export class KeyCreate extends NodeCommand {
 		"<%= config.bin %> key create acme --permission READ_WRITE --expires 90d",
 		"<%= config.bin %> key create acme --permission READ_ONLY --permission MCP --name agent",
 		"<%= config.bin %> key create acme --json | jq -r .api_key",
+		"<%= config.bin %> key create acme --allow-ip 203.0.113.0/24 --allow-ip 2001:db8::/32",
+		"<%= config.bin %> key create acme --signing-public-key-file client.pub.pem",
 	];
 	static override args = { tenant: Args.string({ required: true, description: "id of the tenant" }) };
 	static override flags = {
@@ -32,15 +35,35 @@ export class KeyCreate extends NodeCommand {
 			description: "when it stops working: 90d from now, or a time such as 2030-01-31T00:00:00Z; never if not given",
 			helpValue: "<duration>|<time>",
 		}),
+		"allow-ip": Flags.string({
+			multiple: true,
+			multipleNonGreedy: true,
+			description: "an address or a network the key may be used from; repeat for several; any if not given",
+			helpValue: "<cidr>",
+		}),
+		sign: Flags.boolean({
+			description:
+				"every request must be signed (RFC 9421): with HMAC over the key, or as --signing-public-key-file says",
+		}),
+		"signing-public-key-file": Flags.string({
+			description: "every request must be signed with this Ed25519 key: PEM, or base64 of its 32 bytes",
+			helpValue: "<file>",
+		}),
 		test: Flags.boolean({ description: "a test key: hh_test_… instead of hh_live_…" }),
 	};
 
 	override async run(): Promise<MintedKeyAnswer> {
 		const { args, flags } = await this.parse(KeyCreate);
+		const publicKeyFile = flags["signing-public-key-file"];
+		const publicKey =
+			publicKeyFile === undefined ? undefined : (await readTextFile("--signing-public-key-file", publicKeyFile)).trim();
 		const body = {
 			permissions: [...new Set(flags.permission)],
 			...(flags.name === undefined ? {} : { name: flags.name }),
 			...(flags.expires === undefined ? {} : { expires_at: parseExpiry(flags.expires, Date.now()) }),
+			...(flags["allow-ip"] === undefined ? {} : { allowed_ips: [...new Set(flags["allow-ip"])] }),
+			...(flags.sign || publicKey !== undefined ? { signing_required: true } : {}),
+			...(publicKey === undefined ? {} : { signing_public_key: publicKey }),
 			...(flags.test ? { environment: "test" } : {}),
 		};
 		const path = apiPath`/tenants/${args.tenant}/keys`;

@@ -1,5 +1,5 @@
 import { Args } from "@oclif/core";
-import type { KeyAnswer } from "../shared/key-view.ts";
+import { demandsOf, type KeyAnswer } from "../shared/key-view.ts";
 import { apiPath } from "../shared/node-client.ts";
 import { NodeCommand } from "../shared/node-command.ts";
 
@@ -14,7 +14,7 @@ export class KeyList extends NodeCommand {
 		const node = await this.connect(flags);
 		const answer = await node.call<{ keys: readonly KeyAnswer[] }>("GET", path);
 		this.printTable(
-			["ID", "NAME", "PERMISSIONS", "STATE", "CREATED", "EXPIRES", "LAST USED"].map((title) => ({ title })),
+			["ID", "NAME", "PERMISSIONS", "STATE", "CREATED", "EXPIRES", "LAST USED", "DEMANDS"].map((title) => ({ title })),
 			answer.keys.map((key) => [
 				key.api_key_id,
 				key.name,
@@ -23,6 +23,7 @@ export class KeyList extends NodeCommand {
 				key.created_at,
 				key.expires_at ?? "never",
 				key.last_used_at ?? "-",
+				demandsOf(key) || "-",
 			]),
 		);
 		return answer;

@@ -8,7 +8,18 @@ export type KeyAnswer = Omit<KeyRecord, "revision">;
 /** The answer of creating and of rotating a key: its record, and the key itself for the only time. */
 export type MintedKeyAnswer = KeyAnswer & { readonly api_key: string };
 
+/** What a request must meet besides holding the key; empty: nothing. */
+export function demandsOf(key: KeyAnswer): string {
+	const demands: string[] = [];
+	if (key.allowed_ips !== null) demands.push(`address in ${key.allowed_ips.join(", ")}`);
+	if (key.signing_required) {
+		demands.push(key.signing_public_key === null ? "hmac-sha256 signature" : "ed25519 signature");
+	}
+	return demands.join("; ");
+}
+
 export function mintedKeyText(minted: MintedKeyAnswer, terminal: Terminal): string {
+	const demands = demandsOf(minted);
 	const fields = renderRecord(
 		[
 			["key", minted.api_key],
@@ -16,6 +27,7 @@ export function mintedKeyText(minted: MintedKeyAnswer, terminal: Terminal): stri
 			["tenant", minted.tenant_id],
 			["permissions", minted.permissions.join(", ")],
 			["expires", minted.expires_at ?? "never"],
+			...(demands === "" ? [] : [["demands", demands] as const]),
 		],
 		terminal,
 	);

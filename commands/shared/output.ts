@@ -1,6 +1,7 @@
 /** stdout, with what happens to it: a failed write is heard of only later, and by whoever listens. */
 export class WatchedOutput {
 	private failure: (Error & { readonly code?: string }) | undefined;
+	private flushing: Promise<void> | undefined;
 
 	constructor(private readonly stream: NodeJS.WriteStream) {
 		// The command framework's listener throws, which would end the process with a stack trace.
@@ -11,13 +12,19 @@ export class WatchedOutput {
 	}
 
 	/**
-	 * Settles when what was written has left, or its reader has (`| head -1`).
+	 * Settles when what was written has left, or its reader has (`| head -1`). Nothing can be written any more.
 	 *
 	 * @throws what else kept it from leaving, a full disk for instance
 	 */
-	async flush(): Promise<void> {
+	flush(): Promise<void> {
+		this.flushing ??= this.end();
+		return this.flushing;
+	}
+
+	private async end(): Promise<void> {
+		// The callback of an empty write comes before what was written earlier has left; only the end waits for all of it.
 		await new Promise<void>((resolve) => {
-			this.stream.write("", () => resolve());
+			this.stream.end(() => resolve());
 		});
 		// The stream tells of a failed write one turn after the callbacks.
 		await new Promise<void>((resolve) => {

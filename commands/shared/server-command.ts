@@ -38,24 +38,29 @@ export abstract class ServerCommand extends BaseCommand {
 	}
 
 	/**
-	 * Runs a server until a signal has stopped it, then ends the process. Never resolves.
+	 * Runs a server until a signal has stopped it, then ends the process. SIGHUP reads TLS certificates again. Never resolves.
 	 *
 	 * @param start may be under way when the signal comes: the server is then stopped as soon as it runs
 	 * @throws what `start` throws
 	 */
-	protected async runUntilSignal<S extends { stop(): Promise<void> }>(
+	protected async runUntilSignal<S extends { stop(): Promise<void>; reloadTls?(): Promise<void> }>(
 		start: () => Promise<S>,
 		{ log }: ProcessParts,
 		greet: (server: S) => void,
 	): Promise<never> {
-		const { stopOnSignals } = await import("../../src/node/shutdown-signals.ts");
+		const [{ stopOnSignals }, { reloadOnHangup }] = await Promise.all([
+			import("../../src/node/shutdown-signals.ts"),
+			import("../../src/node/reload-signal.ts"),
+		]);
 		const starting = start();
 		stopOnSignals(
 			process,
 			async () => (await starting).stop(),
 			(err) => log.error({ err }, "the server did not stop cleanly"),
 		);
-		greet(await starting);
+		const server = await starting;
+		if (server.reloadTls !== undefined) reloadOnHangup(process, async () => await server.reloadTls?.());
+		greet(server);
 		return await new Promise<never>(() => {});
 	}
 

@@ -12,17 +12,19 @@ const FILES = {
 	lockOwner: "lock.pid",
 	nodeId: "node.id",
 	cursor: "hub.cursor",
-	usageSequence: "usage.sequence",
+	usageCounters: "usage.counters",
+	usageOutbox: "usage.outbox",
 	storedUsage: "usage.stored",
 	hubDatabase: "hub.db",
 	adminKey: "admin.key",
 	serviceKey: "service.key",
 	clusterSecret: "cluster.secret",
+	nonces: "signature.nonces",
 	native: "native",
 } as const;
 
 /** A number that outlives the process. */
-export type StoredCounter = "cursor" | "usageSequence";
+export type StoredCounter = "cursor";
 /** A secret in a file that only the owner may read. */
 export type SecretName = "adminKey" | "serviceKey" | "clusterSecret";
 
@@ -51,6 +53,21 @@ export class DataFolder {
 	/** Where the node remembers what its tenants have stored. */
 	get storedUsagePath(): string {
 		return join(this.path, FILES.storedUsage);
+	}
+
+	/** What tenants did on this node, and the rate-limit tokens they have spent. */
+	get usageCountersPath(): string {
+		return join(this.path, FILES.usageCounters);
+	}
+
+	/** The usage report on its way to the hub. */
+	get usageOutboxPath(): string {
+		return join(this.path, FILES.usageOutbox);
+	}
+
+	/** Where nonces of signed requests outlive the process. */
+	get noncesPath(): string {
+		return join(this.path, FILES.nonces);
 	}
 
 	/** Where the compiled binary unpacks its native addons. */

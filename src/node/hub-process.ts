@@ -1,4 +1,9 @@
+import { type ListenerSocket, RenewableListener, type RenewableListenerParts } from "../api/rest/renewable-listener.ts";
+import { REST_LIMITS } from "../api/rest/rest-limits.ts";
 import { HUB_LIMITS } from "../hub/hub-limits.ts";
+import type { HubServer } from "../hub/server/hub-server.ts";
+import { systemEvery } from "../observe/event-loop-lag.ts";
+import { CertificateWatcher } from "./certificate-watcher.ts";
 import { openDataFolder } from "./data-folder.ts";
 import { openEmbeddedHub } from "./embedded-hub.ts";
 import { ensureServiceKey } from "./folder-secrets.ts";
@@ -6,7 +11,7 @@ import { explainListenError } from "./listen-error.ts";
 import type { ProcessParts } from "./process-parts.ts";
 import type { Settings } from "./settings.ts";
 import { Teardown } from "./teardown.ts";
-import { readTlsFiles } from "./tls-files.ts";
+import { readTlsFiles, tlsPaths } from "./tls-files.ts";
 
 export interface RunningHub {
 	/** `http://127.0.0.1:7801`, without a slash at the end. */
@@ -14,6 +19,8 @@ export interface RunningHub {
 	/** Paths of secrets that this start wrote; a command prints them. */
 	readonly adminKeyPath?: string;
 	readonly serviceKeyPath?: string;
+	/** Under TLS: reads the certificate again. Never rejects: what is wrong with it is logged. */
+	reloadTls?(): Promise<void>;
 	/** Settles when the database is closed and the data folder free. Idempotent. */
 	stop(): Promise<void>;
 }
@@ -32,6 +39,7 @@ export async function startHub(settings: Settings, parts: ProcessParts): Promise
 	const teardown = new Teardown();
 	teardown.add(() => folder.release());
 	try {
+		const pem = readTlsFiles(server.tls);
 		const { serviceKey, writtenTo } = ensureServiceKey(folder, hubSettings.service_api_key, parts.random);
 		const { hub, adminKeyPath } = await openEmbeddedHub({
 			...parts,
@@ -41,18 +49,39 @@ export async function startHub(settings: Settings, parts: ProcessParts): Promise
 			defaultTenant: false,
 			adminKey: true,
 		});
-		let socket: Bun.Server<undefined> | undefined;
-		teardown.add(async () => {
-			void socket?.stop();
-			await hub.close();
-			if (socket !== undefined) await sendWhatIsAnswered(socket);
+		const { log, version } = parts;
+		const listener = hubListener(hub, {
+			host: server.host,
+			port: server.port,
+			tls: pem,
+			retireMs: REST_LIMITS.tlsRetireMs,
+			onError: (err) => log.error({ err }, "a listener did not end cleanly"),
 		});
-		socket = listen(settings, (request) => hub.handle(request));
-		parts.log.info({ url: socket.url.origin, version: parts.version }, "the hub takes requests");
+		teardown.add(async () => {
+			const closed = listener.close();
+			await hub.close();
+			await sendWhatIsAnswered(listener);
+			await closed;
+		});
+		const url = listener.start().url.origin;
+		const certificatePaths = tlsPaths(server.tls);
+		const watcher =
+			pem &&
+			certificatePaths &&
+			new CertificateWatcher({
+				paths: certificatePaths,
+				current: pem,
+				apply: (renewed) => listener.renew(renewed),
+				log,
+				every: systemEvery,
+			});
+		teardown.add(() => watcher?.stop());
+		log.info({ url, version }, "the hub takes requests");
 		return {
-			url: socket.url.origin,
+			url,
 			...(adminKeyPath !== undefined && { adminKeyPath }),
 			...(writtenTo !== undefined && { serviceKeyPath: writtenTo }),
+			...(watcher !== undefined && { reloadTls: () => watcher.reload() }),
 			stop: () => teardown.run(),
 		};
 	} catch (cause) {
@@ -61,26 +90,32 @@ export async function startHub(settings: Settings, parts: ProcessParts): Promise
 	}
 }
 
-function listen(settings: Settings, handle: (request: Request) => Promise<Response>): Bun.Server<undefined> {
-	const { host, port, tls } = settings.values.server;
-	const pem = readTlsFiles(tls);
-	return Bun.serve({
-		hostname: host,
-		port,
-		maxRequestBodySize: HUB_LIMITS.requestBodyBytesMax,
-		idleTimeout: IDLE_SECONDS,
-		...(pem !== undefined && { tls: pem }),
-		fetch: handle,
-	});
+type HubListener = RenewableListener<Bun.Server<undefined>>;
+
+function hubListener(hub: HubServer, parts: Omit<RenewableListenerParts<Bun.Server<undefined>>, "open">): HubListener {
+	const answer = async (request: Request, server: Bun.Server<undefined>): Promise<Response> => {
+		const response = await hub.handle(request);
+		if (listener.isRetiring(server)) response.headers.set("connection", "close");
+		return response;
+	};
+	const open = (socket: ListenerSocket) =>
+		Bun.serve({
+			...socket,
+			maxRequestBodySize: HUB_LIMITS.requestBodyBytesMax,
+			idleTimeout: IDLE_SECONDS,
+			fetch: answer,
+		});
+	const listener: HubListener = new RenewableListener({ ...parts, open });
+	return listener;
 }
 
 const SEND_MS_MAX = 2_000;
 const SEND_CHECK_MS = 5;
 
 /** The hub has answered every request; this waits until the answers are on their way, then closes what idles. */
-async function sendWhatIsAnswered(socket: Bun.Server<undefined>): Promise<void> {
-	for (let waitedMs = 0; socket.pendingRequests > 0 && waitedMs < SEND_MS_MAX; waitedMs += SEND_CHECK_MS) {
+async function sendWhatIsAnswered(listener: HubListener): Promise<void> {
+	for (let waitedMs = 0; listener.pendingRequests > 0 && waitedMs < SEND_MS_MAX; waitedMs += SEND_CHECK_MS) {
 		await Bun.sleep(SEND_CHECK_MS);
 	}
-	await socket.stop(true);
+	await listener.destroy();
 }

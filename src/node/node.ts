@@ -1,24 +1,30 @@
 import { AddressLimiter } from "../access/address-limiter.ts";
-import { Authenticator } from "../access/authenticator.ts";
 import { MetricsDoor } from "../access/metrics-door.ts";
 import { QuotaGate } from "../access/quota-gate.ts";
 import { RateLimiter } from "../access/rate-limiter.ts";
+import { SlotFile } from "../access/slot-file.ts";
+import { SubjectSlots } from "../access/subject-slots.ts";
 import { UsageMeter } from "../access/usage-meter.ts";
 import { createRestServer } from "../api/rest/rest-server.ts";
-import { DEFAULT_TENANT, type NodeId, type TenantId } from "../base/ids.ts";
+import type { NodeId, TenantId } from "../base/ids.ts";
 import { TenantDirectory } from "../cluster/tenant-directory.ts";
 import { ChangeFeed } from "../hub/change-feed.ts";
+import { HubWebhooks } from "../hub/hub-webhook.ts";
 import type { RateLimits } from "../hub/models.ts";
 import { EventLoopLag, systemEvery } from "../observe/event-loop-lag.ts";
 import type { Log } from "../observe/log.ts";
 import { Metrics } from "../observe/metrics.ts";
+import type { AuditTrail } from "../operations/audit-trail.ts";
 import { OPERATIONS } from "../operations/operation-table.ts";
 import { OperationPipeline } from "../operations/pipeline.ts";
 import type { Pipeline } from "../operations/pipeline-types.ts";
+import { TURNSTILE_BOUNDS, Turnstile } from "../operations/turnstile.ts";
 import { Trash } from "../shards/trash.ts";
 import { WorkerPool } from "../shards/worker-pool.ts";
 import { startWorkerThread } from "../shards/worker-thread.ts";
 import { useNativeFolder } from "../storage/native-addons.ts";
+import { openAccess } from "./access-parts.ts";
+import { CertificateWatcher } from "./certificate-watcher.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
 import { ensureClusterSecret } from "./folder-secrets.ts";
 import { type HubLink, openHubLink } from "./hub-link.ts";
@@ -29,7 +35,8 @@ import type { ProcessParts } from "./process-parts.ts";
 import type { Settings } from "./settings.ts";
 import { StoredUsage } from "./stored-usage.ts";
 import { Teardown } from "./teardown.ts";
-import { readTlsFiles } from "./tls-files.ts";
+import { readTlsFiles, tlsPaths } from "./tls-files.ts";
+import { UsageOutbox } from "./usage-outbox.ts";
 import { UsageReporter } from "./usage-reporter.ts";
 
 export interface RunningNode {
@@ -40,6 +47,8 @@ export interface RunningNode {
 	readonly pipeline: Pipeline;
 	/** Path of the ADMIN key's file when this start made one; a command prints it. */
 	readonly adminKeyPath?: string;
+	/** Under TLS: reads the certificate again. Never rejects: what is wrong with it is logged. */
+	reloadTls?(): Promise<void>;
 	/**
 	 * Answers what is under way, refuses what comes, and closes everything in order. Settles when every database is closed
 	 * and the data folder is free. Idempotent.
@@ -47,8 +56,8 @@ export interface RunningNode {
 	stop(): Promise<void>;
 }
 
-/** How long one question for changes stays open at the hub. */
-const FEED_WAIT_SECONDS = 30;
+/** How long one question for changes stays open at the hub, and a connection that died may go unnoticed. */
+const FEED_WAIT_SECONDS = 10;
 /** A hub that is away must not hold up a stop. */
 const LAST_REPORT_MS_MAX = 3_000;
 
@@ -77,7 +86,8 @@ async function startOn(
 	teardown: Teardown,
 ): Promise<RunningNode> {
 	const { clock, random, log, version } = parts;
-	const { server, cluster, auth, metrics: metricsSettings, rate_limits } = settings.values;
+	const { server, cluster, metrics: metricsSettings, rate_limits } = settings.values;
+	const { webhook_secret } = settings.values.hub;
 	useNativeFolder(folder.nativePath);
 	for (const setting of settings.listIdle()) log.warn({ setting }, "a setting has no effect in this version");
 	if (cluster.enabled) ensureClusterSecret(folder, random);
@@ -93,7 +103,12 @@ async function startOn(
 
 	const pool = openPool(settings, folder, log);
 	teardown.add(() => pool.close());
-	const meter = new UsageMeter(clock);
+	const slots = new SubjectSlots(clock, log, (onSlot) =>
+		SlotFile.open(folder.usageCountersPath, onSlot, { onDamage: (message, facts) => log.warn(facts, message) }),
+	);
+	teardown.add(() => slots.close());
+	const meter = new UsageMeter(clock, slots);
+	const limiter = new RateLimiter(clock, defaultRateLimits(settings), slots);
 	const tenants = new TenantDirectory({
 		dataDir: folder.path,
 		directory,
@@ -116,31 +131,35 @@ async function startOn(
 		hub: directory.hub,
 		meter,
 		clock,
-		sequences: {
-			read: () => folder.readCounter("usageSequence"),
-			write: (sequence) => folder.writeCounter("usageSequence", sequence),
-		},
-		storedBy: async (tenantId) => ((await directory.tenant(tenantId)) ? tenants.tenant(tenantId).usage() : undefined),
+		outbox: new UsageOutbox(folder.usageOutboxPath, () =>
+			log.error({}, "the usage report on its way was damaged: it may be counted twice or not at all"),
+		),
+		tenant: (tenantId) => directory.tenant(tenantId),
+		storedBy: (tenantId) => tenants.tenant(tenantId).usage(),
 	});
 	teardown.add(reportUsageUntilStopped(reporter, stored, settings.values.hub.usage_report_interval, log));
 
+	const access = await openAccess(settings, folder, directory, parts, teardown);
 	const feed = followHub(
 		link,
 		folder,
 		tenants,
-		(tenantId) => {
+		async (tenantId) => {
+			meter.forget(tenantId, (await directory.tenant(tenantId))?.created_at);
+			limiter.forgetTenant(tenantId);
 			stored.forget(tenantId);
 			metrics.forgetTenant(tenantId);
 		},
+		access.auditTrail,
 		parts,
 	);
+	directory.whenHubIsBack(() => feed.nudge());
 	await feed.start();
 	teardown.add(() => feed.stop());
 	// An embedded hub is there or it isn't; a remote one may come later, and until then the node isn't ready.
 	if (settings.values.hub.mode === "embedded") await directory.hub.health();
 
-	const authenticator = new Authenticator(directory, clock, auth.required ? {} : { anonymousTenant: DEFAULT_TENANT });
-	const limiter = new RateLimiter(clock, defaultRateLimits(settings));
+	const { authenticator } = access;
 	const door = new MetricsDoor(metricsSettings);
 	const pipeline = new OperationPipeline({
 		operations: OPERATIONS,
@@ -149,6 +168,12 @@ async function startOn(
 		addressLimiter: new AddressLimiter(clock),
 		meter,
 		tenants,
+		turnstile: new Turnstile({
+			bounds: TURNSTILE_BOUNDS,
+			monotonicMs: () => clock.monotonicMs(),
+			repeat: systemEvery,
+		}),
+		audit: access.auditTrail,
 		observer: metrics,
 		log,
 		services: {
@@ -163,6 +188,11 @@ async function startOn(
 			isClusterMode: cluster.enabled,
 			defaultReplicaCount: cluster.enabled ? cluster.replicas : 1,
 			defaultRateLimits: rate_limits,
+			audit: access.auditLog,
+			webhooks:
+				webhook_secret === undefined
+					? undefined
+					: new HubWebhooks({ secret: webhook_secret, clock, news: directory, nudge: () => feed.nudge() }),
 			readiness: () => state.readiness(),
 			nodes: async () => [state.nodeInfo()],
 			usageOf: (tenantId) => tenants.tenant(tenantId).usage(),
@@ -181,6 +211,9 @@ async function startOn(
 			host: server.host,
 			port: server.port,
 			maxBodyBytes: server.max_body_bytes,
+			trustedProxies: server.trusted_proxies,
+			corsOrigins: server.cors.allowed_origins,
+			requestTimeoutSeconds: server.request_timeout_seconds,
 			...(pem !== undefined && { tls: pem }),
 		},
 		log,
@@ -190,6 +223,18 @@ async function startOn(
 	const { url } = rest.start();
 	state.listening(url);
 	teardown.add(() => rest.stop());
+	const certificatePaths = tlsPaths(server.tls);
+	const watcher =
+		pem &&
+		certificatePaths &&
+		new CertificateWatcher({
+			paths: certificatePaths,
+			current: pem,
+			apply: (renewed) => rest.reloadTls(renewed),
+			log,
+			every: systemEvery,
+		});
+	teardown.add(() => watcher?.stop());
 
 	new Trash(folder.path, random).empty().catch((err: unknown) => log.warn({ err }, "the trash could not be emptied"));
 	log.info({ url, node_id: folder.nodeId, cluster_mode: cluster.enabled, version }, "the node takes requests");
@@ -198,6 +243,7 @@ async function startOn(
 		nodeId: folder.nodeId,
 		pipeline,
 		...(link.adminKeyPath !== undefined && { adminKeyPath: link.adminKeyPath }),
+		...(watcher !== undefined && { reloadTls: () => watcher.reload() }),
 		stop: () => {
 			state.drain();
 			return teardown.run();
@@ -263,7 +309,8 @@ function followHub(
 	{ directory }: HubLink,
 	folder: DataFolder,
 	tenants: TenantDirectory,
-	onTenantGone: (tenantId: TenantId) => void,
+	onTenantGone: (tenantId: TenantId) => Promise<void>,
+	auditTrail: AuditTrail | undefined,
 	{ random, log }: ProcessParts,
 ): ChangeFeed {
 	return new ChangeFeed({
@@ -275,10 +322,11 @@ function followHub(
 		},
 		subscribers: [
 			{
+				onChange: (change) => auditTrail?.hubChanged(change),
 				onCollectionDeleted: (tenantId) => tenants.sweepTenant(tenantId as TenantId),
 				onTenantDeleted: async (tenantId) => {
 					await tenants.sweepTenant(tenantId as TenantId);
-					onTenantGone(tenantId as TenantId);
+					await onTenantGone(tenantId as TenantId);
 				},
 				onGap: () => tenants.dropUnknownTenants(),
 			},

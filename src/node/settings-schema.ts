@@ -1,5 +1,6 @@
 import { API_KEY_PATTERN, SERVICE_KEY_PATTERN } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
+import { isNetwork } from "../base/network.ts";
 
 /** One setting: what it takes, in words and in code. */
 export interface Leaf<T> {
@@ -98,17 +99,19 @@ function optionalNumber(min: number, max: number): Leaf<number | undefined> {
 	return leaf<number | undefined>(undefined, inner.expected, inner.fromValue, inner.fromText);
 }
 
-function textList(): Leaf<readonly string[]> {
-	return leaf<readonly string[]>(
-		[],
-		"a list of texts",
-		(value) =>
-			Array.isArray(value) && value.every((item) => typeof item === "string" && item !== "") ? value : undefined,
-		(csv) =>
+function textList(
+	expected = "a list of texts",
+	isValid: (item: string) => boolean = (item) => item !== "",
+): Leaf<readonly string[]> {
+	const fromValue = (value: unknown) =>
+		Array.isArray(value) && value.every((item) => typeof item === "string" && isValid(item)) ? value : undefined;
+	return leaf<readonly string[]>([], expected, fromValue, (csv) =>
+		fromValue(
 			csv
 				.split(",")
 				.map((item) => item.trim())
 				.filter((item) => item !== ""),
+		),
 	);
 }
 
@@ -129,6 +132,18 @@ function isHttpUrl(value: string): boolean {
 function isDatabase(value: string): boolean {
 	return value === "sqlite" || /^postgres(ql)?:\/\/./.test(value);
 }
+
+const isRedisAddress = (value: string) => /^(redis|rediss|valkey|valkeys):\/\/./.test(value) && URL.canParse(value);
+
+function isWebhookSecret(value: string): boolean {
+	const base64 = /^whsec_([A-Za-z0-9+/]+={0,2})$/.exec(value)?.[1];
+	if (base64 === undefined) return false;
+	const { length } = Buffer.from(base64, "base64");
+	return length >= 24 && length <= 64;
+}
+
+/** Scheme, host and port, as browsers send it. */
+const isWebOrigin = (value: string) => URL.parse(value)?.origin === value && /^https?:/.test(value);
 
 /** The password between `user:` and `@`. */
 const maskPassword = (address: string) => address.replace(/^(\w+:\/\/[^:/@]*):.*@/, `$1:${MASK}@`);
@@ -151,15 +166,22 @@ export const SETTINGS_SCHEMA = {
 		},
 		max_body_bytes: number(LIMITS.requestBodyBytesMax, 1_024, 1024 * 1024 * 1024),
 		workers: numberOrAuto(1, 256),
+		/** Proxies whose `X-Forwarded-For` is believed. */
+		trusted_proxies: textList("a list of IP addresses and networks such as 10.0.0.0/8", isNetwork),
+		cors: {
+			allowed_origins: textList("a list of origins such as https://app.example.com", isWebOrigin),
+		},
+		/** For one request, streams excepted. */
+		request_timeout_seconds: number(120, 1, HOUR),
 		/** What open shards may take together, in bytes; auto: half of what the machine or the container has. */
 		memory_budget_bytes: numberOrAuto(MEMORY_BUDGET_MIN, Number.MAX_SAFE_INTEGER),
 	},
 	auth: {
 		required: flagOrAuto,
 		brute_force: {
-			failures: idle(number(5, 1, 1_000_000)),
-			window_seconds: idle(number(60, 1, DAY)),
-			block_seconds: idle(number(300, 1, 30 * DAY)),
+			failures: number(5, 1, 1_000_000),
+			window_seconds: number(60, 1, DAY),
+			block_seconds: number(300, 1, 30 * DAY),
 		},
 	},
 	hub: {
@@ -176,10 +198,17 @@ export const SETTINGS_SCHEMA = {
 			ttl_seconds: number(300, 1, DAY),
 			quota_ttl_seconds: number(60, 1, DAY),
 			max_entries: number(100_000, 100, 10_000_000),
-			redis: later(secret(optionalText("a redis:// address", isFilled))),
+			redis: {
+				...optionalText("a redis:// or rediss:// address", isRedisAddress),
+				mask: (address: string | undefined) => maskPassword(address ?? ""),
+			},
 		},
 		connection_pool: { max_per_host: number(10, 1, 1_000) },
 		usage_report_interval: number(300, 1, DAY),
+		/** Lets HiveHub push changes to `POST /hub/webhooks`; without it that address answers 404. */
+		webhook_secret: secret(
+			optionalText('a Standard Webhooks secret: "whsec_" and base64 of 24 to 64 bytes', isWebhookSecret),
+		),
 	},
 	cluster: {
 		enabled: flag(false),
@@ -215,8 +244,8 @@ export const SETTINGS_SCHEMA = {
 		dimension: later(optionalNumber(1, LIMITS.dimensionMax)),
 	},
 	audit: {
-		enabled: idle(flag(true)),
-		retention_days: idle(number(365, 1, 36_500)),
+		enabled: flag(true),
+		retention_days: number(365, 1, 36_500),
 	},
 	metrics: {
 		public: flag(false),

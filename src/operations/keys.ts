@@ -3,7 +3,7 @@ import { HiveError } from "../base/errors.ts";
 import { API_KEY_ID_PATTERN, type ApiKeyId, SYSTEM_TENANT, type TenantId } from "../base/ids.ts";
 import { permissionSchema, tenantIdSchema } from "../base/schemas.ts";
 import { type KeyRecord, keyRecordSchema, type MintedKey, rateLimitsSchema } from "../hub/models.ts";
-import { newKeySchema, rotateKeySchema } from "../hub/request-schemas.ts";
+import { newKeySchema, rotateKeySchema, SIGNING_KEY_UNUSED, signingKeyIsUsed } from "../hub/request-schemas.ts";
 import { definedFields } from "./input-fields.ts";
 import { type AnyOperation, defineOperation, type NodeServices } from "./node-services.ts";
 
@@ -75,6 +75,13 @@ const createKey = defineOperation({
 				.nullable()
 				.default(null)
 				.describe("limits of this key alone, with buckets of its own"),
+			allowed_ips: newKeySchema.shape.allowed_ips.describe(
+				"addresses and networks the key may be used from; null: any",
+			),
+			signing_required: newKeySchema.shape.signing_required.describe("whether each request must be signed (RFC 9421)"),
+			signing_public_key: newKeySchema.shape.signing_public_key.describe(
+				"Ed25519, PEM or base64 of the 32 bytes; null: requests are signed with HMAC-SHA256, keyed with the API key",
+			),
 		})
 		.refine((input) => input.expires_in_seconds === undefined || input.expires_at === null, {
 			error: "give either expires_at or expires_in_seconds",
@@ -83,7 +90,8 @@ const createKey = defineOperation({
 		.refine((input) => input.tenant_id === SYSTEM_TENANT || !input.permissions.includes("ADMIN"), {
 			error: "ADMIN can only be held by keys of tenant system",
 			path: ["permissions"],
-		}),
+		})
+		.refine(signingKeyIsUsed, SIGNING_KEY_UNUSED),
 	output: mintedKeySchema,
 	rest: { method: "POST", path: "/tenants/{tenant_id}/keys", body: "json", status: 201 },
 	async run({ services }, input) {
@@ -101,6 +109,9 @@ const createKey = defineOperation({
 			environment: input.environment,
 			expires_at: expiresAt,
 			rate_limit_override: input.rate_limit_override === null ? null : definedFields(input.rate_limit_override),
+			allowed_ips: input.allowed_ips,
+			signing_required: input.signing_required,
+			signing_public_key: input.signing_public_key,
 		});
 		return mintedAnswer(minted);
 	},
@@ -149,14 +160,12 @@ const KEY_FAULTS: ReadonlySet<string> = new Set([
 	"AUTH_INVALID_FORMAT",
 	"AUTH_INVALID",
 	"AUTH_KEY_EXPIRED",
-	"AUTH_SIGNATURE_INVALID",
-	"AUTH_IP_DENIED",
 	"TENANT_SUSPENDED",
 ]);
 
 const validateKey = defineOperation({
 	name: "keys.validate",
-	summary: "Tell whether a key may be used, and for what",
+	summary: "Tell whether a key may be used, and for what; not from where, nor whether signed",
 	scope: "public",
 	permissions: [],
 	addressRequestsPerMinute: VALIDATIONS_PER_MINUTE,

@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import type { AuditReader } from "../access/audit-types.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { RateLimiter } from "../access/rate-limiter.ts";
 import type { UsageMeter } from "../access/usage-meter.ts";
@@ -6,6 +7,7 @@ import type { Clock } from "../base/clock.ts";
 import type { RandomBytes, TenantId } from "../base/ids.ts";
 import type { TenantUsage } from "../cluster/tenant-types.ts";
 import type { HubDirectory } from "../hub/hub-client-types.ts";
+import type { HubWebhooks } from "../hub/hub-webhook.ts";
 import type { RateLimits } from "../hub/models.ts";
 import type { Operation } from "./operation.ts";
 
@@ -34,7 +36,7 @@ export interface NodeServices {
 	readonly directory: HubDirectory;
 	readonly authenticator: Pick<Authenticator, "identifyKey">;
 	readonly limiter: Pick<RateLimiter, "usage">;
-	readonly meter: Pick<UsageMeter, "countSearches" | "countVectorsWritten" | "lastRequestMs">;
+	readonly meter: Pick<UsageMeter, "countSearches" | "countVectorsWritten" | "activity" | "lastRequestMs">;
 	readonly version: string;
 	/** Unix milliseconds. */
 	readonly startedAtMs: number;
@@ -44,6 +46,10 @@ export interface NodeServices {
 	/** The node's `rate_limits`: completes limits that a tenant is given in part. */
 	readonly defaultRateLimits: RateLimits;
 	readiness(): Readiness;
+	/** undefined: the audit log is switched off. */
+	readonly audit: AuditReader | undefined;
+	/** undefined: HiveHub may not push. */
+	readonly webhooks: HubWebhooks | undefined;
 	/** Members of the cluster; a node alone is a cluster of one. */
 	nodes(): Promise<readonly NodeInfo[]>;
 	/** What one tenant, not necessarily the caller's, has stored. For admin operations. */

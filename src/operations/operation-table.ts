@@ -1,6 +1,8 @@
+import { AUDIT_OPERATIONS } from "./audit.ts";
 import { CLUSTER_OPERATIONS } from "./cluster.ts";
 import { COLLECTION_OPERATIONS } from "./collections.ts";
 import { HEALTH_OPERATIONS } from "./health.ts";
+import { HUB_WEBHOOK_OPERATIONS } from "./hub-webhook.ts";
 import { KEY_OPERATIONS } from "./keys.ts";
 import type { AnyOperation } from "./node-services.ts";
 import { PAYLOAD_INDEX_OPERATIONS } from "./payload-indexes.ts";
@@ -22,4 +24,6 @@ export const OPERATIONS: readonly AnyOperation[] = [
 	...CLUSTER_OPERATIONS,
 	...TENANT_OPERATIONS,
 	...KEY_OPERATIONS,
+	...AUDIT_OPERATIONS,
+	...HUB_WEBHOOK_OPERATIONS,
 ];

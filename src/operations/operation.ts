@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import type { AuditEventName } from "../access/audit-types.ts";
 import type { TenantId } from "../base/ids.ts";
 import type { Permission } from "../base/schemas.ts";
 import type { Tenant } from "../cluster/tenant-types.ts";
@@ -49,6 +50,8 @@ export interface Operation<Services, InputSchema extends z.ZodType, Output> {
 	readonly rest: RestBinding;
 	/** Public operations may be called this often a minute from one client address; absent: without limit. */
 	readonly addressRequestsPerMinute?: number;
+	/** The event that a success is in the audit log, besides what every admin's work is. */
+	readonly audit?: AuditEventName;
 	/** Another way in than a key: true lets the request pass as if the operation were public. */
 	admits?(services: Services, authorization: string | undefined): boolean;
 	run(context: OperationContext<Services>, input: z.output<InputSchema>): Promise<Output>;
@@ -62,8 +65,13 @@ export interface RestBinding {
 	readonly root?: boolean;
 	/** Input fields taken from the query string. */
 	readonly query?: readonly string[];
-	/** `json`: the body's fields are input fields (JSON or msgpack). `ndjson`: a stream, given as input field `lines`. */
-	readonly body?: "json" | "ndjson";
+	/** Input fields taken from headers: field to header, `{signature: "webhook-signature"}`; absent headers are absent fields. */
+	readonly headers?: Readonly<Record<string, string>>;
+	/**
+	 * `json`: the body's fields are input fields (JSON or msgpack). `ndjson`: a stream, given as input field `lines`.
+	 * `text`: the body as it came, as input field `body`, of any content type.
+	 */
+	readonly body?: "json" | "ndjson" | "text";
 	readonly status?: 200 | 201 | 202;
 	/** `json`, or `ndjson`: the output is an async iterable of objects, one a line; `text`, `html`: a string. */
 	readonly answer?: "json" | "ndjson" | "text" | "html";

@@ -1,3 +1,4 @@
+import type { BodyCheck, RequestMessage } from "../access/message-signature.ts";
 import type { ErrorCode, HiveError } from "../base/errors.ts";
 import type { TenantId } from "../base/ids.ts";
 
@@ -9,12 +10,21 @@ export interface PipelineRequest {
 	/** `X-Tenant-ID` as it came. */
 	readonly actingTenant?: string;
 	readonly requestId: string;
+	/** The client's, a trusted proxy's word for it included. */
 	readonly remoteAddress: string;
+	/** What a request signature is about. */
+	readonly message: RequestMessage;
 	/** Picks the rate-limit bucket and whether keys whose only permission is MCP may enter. */
 	readonly protocol: "rest" | "graphql" | "mcp";
 	readonly signal: AbortSignal;
-	/** Reads and parses the input. Called only after authentication, permission and rate limit have passed. */
-	readInput(): Promise<unknown>;
+	/** As the client declared it; undefined: not known before it ends, as of a stream. 0: there is none. */
+	readonly bodyBytes?: number | undefined;
+	/**
+	 * Reads and parses the input. Called only after authentication, permission and rate limit have passed.
+	 *
+	 * @param checkBody given for signed requests: the whole body as it came is passed to it before anything is parsed
+	 */
+	readInput(checkBody?: BodyCheck): Promise<unknown>;
 }
 
 /** Facts every authenticated answer carries as headers or fields, on success and failure alike. */

@@ -6,11 +6,13 @@ import type { UsageMeter } from "../access/usage-meter.ts";
 import { ERROR_TABLE, HiveError } from "../base/errors.ts";
 import type { TenantId } from "../base/ids.ts";
 import type { Tenant, TenantSource } from "../cluster/tenant-types.ts";
+import { type AuditTrail, isAuthFailure } from "./audit-trail.ts";
 import { inputError } from "./input-errors.ts";
 import type { AnyOperation, NodeServices } from "./node-services.ts";
 import type { Caller, OperationContext } from "./operation.ts";
 import type { AnswerFacts, Pipeline, PipelineAnswer, PipelineRequest } from "./pipeline-types.ts";
 import { StorageFacts } from "./storage-facts.ts";
+import type { Turnstile } from "./turnstile.ts";
 
 /** Told of what happens, for metrics. Must not throw. */
 export interface PipelineObserver {
@@ -35,6 +37,9 @@ export interface PipelineParts {
 	readonly addressLimiter: AddressLimiter;
 	readonly meter: UsageMeter;
 	readonly tenants: TenantSource;
+	readonly turnstile: Turnstile;
+	/** undefined: the audit log is switched off. */
+	readonly audit: AuditTrail | undefined;
 	readonly services: NodeServices;
 	readonly observer: PipelineObserver;
 	readonly log: PipelineLog;
@@ -48,17 +53,22 @@ interface Passage {
 	readonly operation: AnyOperation | undefined;
 	readonly facts: MutableFacts;
 	identity: Identity | undefined;
+	/** Once it is validated. */
+	input: unknown;
 	/** Whether it got as far as running: before that it may cost next to nothing. */
 	isAdmitted: boolean;
 }
 
+/** Whoever needs no key has no tenant whose turn it could be. */
+const nobodyWaits = (): void => {};
 const UNAVAILABLE_RETRY_SECONDS = 1;
 /** Room comes only when somebody deletes or an operator raises the quota, which a node notices within about a minute. */
 const QUOTA_RETRY_SECONDS = 60;
 
 /**
- * The one way through: authenticate → authorise → rate limit → read and validate → run → meter. Quotas are enforced beneath,
- * by the gate that stands before every write of a `Tenant`. Whatever is refused was refused before its body was read.
+ * The one way through: authenticate → authorise → rate limit → wait for one's turn → read and validate → run → meter →
+ * audit. Quotas are enforced beneath, by the gate that stands before every write of a `Tenant`. Whatever is refused was
+ * refused before its body was read.
  */
 export class OperationPipeline implements Pipeline {
 	readonly #parts: PipelineParts;
@@ -79,6 +89,7 @@ export class OperationPipeline implements Pipeline {
 			operation,
 			facts: { requestId: request.requestId },
 			identity: undefined,
+			input: undefined,
 			isAdmitted: false,
 		};
 		let answer: PipelineAnswer;
@@ -89,20 +100,70 @@ export class OperationPipeline implements Pipeline {
 			const entered = this.#enter(operation, passage);
 			const context = entered instanceof Promise ? await entered : entered;
 			passage.isAdmitted = true;
-			const input = operation.input.safeParse(await request.readInput());
-			if (!input.success) throw inputError(input.error);
-			const output = await operation.run(context, input.data);
+			const output = await this.#inTurn(operation, context, passage);
 			await this.#addStorage(passage);
-			answer = { ok: true, output: this.#guarded(output, passage), facts: passage.facts };
+			const unaudited = await this.#audited(passage, (audit) => audit.done(passage, output));
+			answer =
+				unaudited === undefined
+					? { ok: true, output, facts: passage.facts }
+					: { ok: false, error: unaudited, facts: passage.facts };
 		} catch (thrown) {
 			const error = this.#errorOf(thrown, passage);
 			await this.#addStorage(passage);
-			answer = { ok: false, error, facts: passage.facts };
+			const unaudited = await this.#audited(passage, (audit) => audit.refused(passage, error));
+			answer = { ok: false, error: unaudited ?? error, facts: passage.facts };
 		}
+		this.#settle(passage);
 		const status = answer.ok ? (operation?.rest.status ?? 200) : ERROR_TABLE[answer.error.code].http;
 		const seconds = (services.clock.monotonicMs() - startMs) / 1000;
 		observer.countRequest(passage.facts.tenantId, operation?.name ?? "unknown", status, seconds);
 		return answer;
+	}
+
+	/** Reads, validates and runs, when it is the tenant's turn. */
+	async #inTurn(operation: AnyOperation, context: OperationContext<NodeServices>, passage: Passage): Promise<unknown> {
+		const { request, identity } = passage;
+		const { turnstile } = this.#parts;
+		const isStream = operation.rest.answer === "ndjson";
+		const entered =
+			identity === undefined
+				? nobodyWaits
+				: isStream
+					? turnstile.enterStream(identity.tenant.id)
+					: turnstile.enter(identity.tenant.id, request.bodyBytes);
+		const leave = entered instanceof Promise ? await entered : entered;
+		let streams = false;
+		try {
+			const input = operation.input.safeParse(await request.readInput(identity?.checkBody));
+			if (!input.success) throw inputError(input.error);
+			passage.input = input.data;
+			const output = await operation.run(context, input.data);
+			if (!isStream) return output;
+			streams = true;
+			return this.#guarded(output as AsyncIterable<unknown>, passage, leave);
+		} finally {
+			if (!streams) leave();
+		}
+	}
+
+	/** @returns what to answer instead, when what had to be in the audit log could not be put there. */
+	async #audited(
+		passage: Passage,
+		write: (audit: AuditTrail) => Promise<void> | undefined,
+	): Promise<HiveError | undefined> {
+		try {
+			await (this.#parts.audit && write(this.#parts.audit));
+			return undefined;
+		} catch (thrown) {
+			return this.#errorOf(thrown, passage);
+		}
+	}
+
+	/** Nothing is answered that a crash would have forgotten. */
+	#settle({ identity }: Passage): void {
+		if (identity === undefined) return;
+		this.#parts.meter.settle(identity.tenant.id);
+		this.#parts.limiter.settle(payerOf(identity));
 	}
 
 	/** All checks that need no body. Synchronous while the key is cached. */
@@ -143,7 +204,7 @@ export class OperationPipeline implements Pipeline {
 				? acting.catch(charge).then((found) => this.#admit(operation, found, passage))
 				: this.#admit(operation, acting, passage);
 		};
-		const found = authenticator.identify(request.credentials);
+		const found = authenticator.identify(request.credentials, request);
 		return found instanceof Promise ? found.then(admit) : admit(found);
 	}
 
@@ -154,18 +215,13 @@ export class OperationPipeline implements Pipeline {
 	}
 
 	#admit(operation: AnyOperation, identity: Identity, passage: Passage): OperationContext<NodeServices> {
-		const { request, facts } = passage;
-		const { limiter, meter, tenants, services } = this.#parts;
+		const { request } = passage;
+		const { meter, tenants, services } = this.#parts;
 		this.#learn(identity, passage);
-		try {
-			requirePermission(identity.permissions, operation, request.protocol);
-		} catch (error) {
-			const rateLimit = limiter.look(payerOf(identity), request.protocol);
-			if (rateLimit !== undefined) facts.rateLimit = rateLimit;
-			throw error;
-		}
+		// First, so that what is refused costs the caller as much as what is done.
 		this.#takeToken(identity, passage);
-		meter.countRequest(identity.tenant.id, identity.key?.api_key_id);
+		requirePermission(identity.permissions, operation, request.protocol);
+		meter.countRequest(identity.tenant.id, identity.key?.api_key_id, identity.tenant.created_at);
 		return new CallerContext(identity, request, services, tenants);
 	}
 
@@ -206,24 +262,40 @@ export class OperationPipeline implements Pipeline {
 			facts.retryAfterSeconds = QUOTA_RETRY_SECONDS;
 			if (facts.tenantId !== undefined) observer.countQuotaExceeded(facts.tenantId, quotaName(thrown));
 		}
-		if (ERROR_TABLE[thrown.code].http === 503 && facts.retryAfterSeconds === undefined) {
+		if (
+			(ERROR_TABLE[thrown.code].http === 503 || thrown.code === "AUTH_RATE_LIMIT") &&
+			facts.retryAfterSeconds === undefined
+		) {
 			const told = thrown.details?.retry_after_seconds;
 			facts.retryAfterSeconds = typeof told === "number" ? told : UNAVAILABLE_RETRY_SECONDS;
 		}
 		return thrown;
 	}
 
-	/** A stream fails after its answer has begun: its errors pass the same door. */
-	#guarded(output: unknown, passage: Passage): unknown {
-		if (passage.operation?.rest.answer !== "ndjson") return output;
-		const errorOf = (thrown: unknown): HiveError => this.#errorOf(thrown, passage);
-		return (async function* () {
-			try {
-				yield* output as AsyncIterable<unknown>;
-			} catch (thrown) {
-				throw errorOf(thrown);
-			}
-		})();
+	/** A stream fails after its answer has begun: its errors pass the same door. It leaves when it ends, however that is. */
+	#guarded(output: AsyncIterable<unknown>, passage: Passage, leave: () => void): AsyncIterable<unknown> {
+		return {
+			[Symbol.asyncIterator]: () => {
+				const lines = output[Symbol.asyncIterator]();
+				return {
+					next: async () => {
+						try {
+							const line = await lines.next();
+							if (line.done) leave();
+							return line;
+						} catch (thrown) {
+							leave();
+							throw this.#errorOf(thrown, passage);
+						}
+					},
+					// A generator that was never started would not reach its own `finally`.
+					return: async (value) => {
+						leave();
+						return (await lines.return?.(value)) ?? { done: true, value };
+					},
+				};
+			},
+		};
 	}
 
 	#logDefect(err: unknown, { request, facts }: Passage): void {
@@ -236,12 +308,6 @@ export class OperationPipeline implements Pipeline {
 const payerOf = ({ homeTenant, key }: Identity): RateLimitPayer =>
 	key === undefined ? { tenant: homeTenant } : { tenant: homeTenant, key };
 
-const isAuthFailure = (error: HiveError): boolean =>
-	ERROR_TABLE[error.code].http === 401 ||
-	error.code === "AUTH_IP_DENIED" ||
-	error.code === "TENANT_SUSPENDED" ||
-	error.code === "HUB_UNAVAILABLE";
-
 /** `max_storage_bytes` is `storage`. */
 function quotaName(error: HiveError): string {
 	const quota = error.details?.quota;
@@ -252,8 +318,8 @@ function quotaName(error: HiveError): string {
 class CallerContext implements OperationContext<NodeServices> {
 	readonly caller: Caller;
 	readonly requestId: string;
-	readonly signal: AbortSignal;
 	readonly services: NodeServices;
+	readonly #request: PipelineRequest;
 	readonly #tenantId: TenantId;
 	readonly #tenants: TenantSource;
 	#tenant: Tenant | undefined;
@@ -261,10 +327,15 @@ class CallerContext implements OperationContext<NodeServices> {
 	constructor(identity: Identity, request: PipelineRequest, services: NodeServices, tenants: TenantSource) {
 		this.caller = identity;
 		this.requestId = request.requestId;
-		this.signal = request.signal;
+		this.#request = request;
 		this.services = services;
 		this.#tenantId = identity.tenant.id;
 		this.#tenants = tenants;
+	}
+
+	/** Made when asked for: most operations never look. */
+	get signal(): AbortSignal {
+		return this.#request.signal;
 	}
 
 	get tenant(): Tenant {
@@ -276,13 +347,17 @@ class CallerContext implements OperationContext<NodeServices> {
 /** Where nobody had to say who they are, there is no tenant to work in. */
 class OpenContext implements OperationContext<NodeServices> {
 	readonly requestId: string;
-	readonly signal: AbortSignal;
 	readonly services: NodeServices;
+	readonly #request: PipelineRequest;
 
 	constructor(request: PipelineRequest, services: NodeServices) {
 		this.requestId = request.requestId;
-		this.signal = request.signal;
+		this.#request = request;
 		this.services = services;
+	}
+
+	get signal(): AbortSignal {
+		return this.#request.signal;
 	}
 
 	get tenant(): never {

@@ -28,7 +28,10 @@ const usageSchema = z.strictObject({
 	vectors: z.int(),
 	period_start: z.string().describe("start of the calendar month, UTC"),
 	period_end: z.string().describe("start of the next month"),
-	last_request_at: z.string().nullable().describe("as this node saw it since it started"),
+	activity: z
+		.strictObject({ requests: z.int(), searches: z.int(), vectors_written: z.int() })
+		.describe("on this node since the tenant was made, this request included"),
+	last_request_at: z.string().nullable().describe("as this node saw it"),
 	created_at: z.string(),
 	api_keys_count: z.int(),
 });
@@ -41,6 +44,7 @@ function usageAnswer(services: NodeServices, tenant: TenantRecord, usage: Tenant
 		new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + offset, 1)).toISOString();
 	const quotaBytes = tenant.quota.max_storage_bytes;
 	const lastRequestMs = services.meter.lastRequestMs(tenant.id);
+	const activity = services.meter.activity(tenant.id, tenant.created_at);
 	return {
 		tenant_id: tenant.id,
 		storage: {
@@ -53,6 +57,11 @@ function usageAnswer(services: NodeServices, tenant: TenantRecord, usage: Tenant
 		vectors: usage.vectorCount,
 		period_start: monthStart(0),
 		period_end: monthStart(1),
+		activity: {
+			requests: activity.requests,
+			searches: activity.searches,
+			vectors_written: activity.vectorsWritten,
+		},
 		last_request_at: lastRequestMs === undefined ? null : new Date(lastRequestMs).toISOString(),
 		created_at: tenant.created_at,
 		api_keys_count: tenant.api_keys_count,

@@ -100,7 +100,12 @@ export class FairQueue<Item> {
 		return true;
 	}
 
-	/** The item whose turn it is, or undefined when nothing waits. */
+	/** The item whose turn it is, left where it is; undefined when nothing waits. */
+	first(): Item | undefined {
+		return this.#heap[0]?.first().item;
+	}
+
+	/** Takes the item whose turn it is; undefined when nothing waits. */
 	shift(): { readonly item: Item; readonly cost: number } | undefined {
 		const line = this.#heap[0];
 		if (line === undefined) return undefined;

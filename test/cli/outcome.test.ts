@@ -39,6 +39,16 @@ describe("how a command ends", () => {
 		});
 	});
 
+	test("an answer larger than a pipe holds arrives whole", async () => {
+		const results = Array.from({ length: 1_000 }, (_, id) => ({ id, score: 1, payload: { text: "x".repeat(256) } }));
+		node.answer = () => Response.json({ results, took_ms: 1 });
+		writeFileSync(join(user.folder, "query.json"), "[1, 2]");
+		const outcome = await user.run(["search", "docs", "--vector-file", "query.json", "--json"], { env });
+		expect(outcome.code).toBe(0);
+		expect(outcome.stdout.length).toBeGreaterThan(256 * 1024);
+		expect(JSON.parse(outcome.stdout).results).toHaveLength(1_000);
+	});
+
 	test("a node that isn't there is exit code 5", async () => {
 		const outcome = await user.run(["usage", "--json"], { env: { HIVE_VECTOR_URL: "http://127.0.0.1:1" } });
 		expect(outcome.code).toBe(5);

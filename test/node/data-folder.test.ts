@@ -117,15 +117,29 @@ test("counters come back after a restart, and one that was damaged counts as nev
 	expect(folder.readCounter("cursor")).toBeUndefined();
 	folder.writeCounter("cursor", 41);
 	folder.writeCounter("cursor", 42);
-	folder.writeCounter("usageSequence", 7);
 	folder.release();
 	folder = openDataFolder(path, systemRandom);
 	expect(folder.readCounter("cursor")).toBe(42);
-	expect(folder.readCounter("usageSequence")).toBe(7);
 	for (const damage of ["", "4", "-1\n", "99999999999999999\n", "9999999999999999\n", "x\n"]) {
 		writeFileSync(join(path, "hub.cursor"), damage);
 		expect(folder.readCounter("cursor")).toBeUndefined();
 	}
+	folder.release();
+});
+
+test("each thing has a place of its own in the folder", () => {
+	const folder = openDataFolder(path, systemRandom);
+	const places = [
+		folder.hubDatabasePath,
+		folder.storedUsagePath,
+		folder.usageCountersPath,
+		folder.usageOutboxPath,
+		folder.noncesPath,
+		folder.nativePath,
+		folder.secretPath("adminKey"),
+	];
+	expect(new Set(places).size).toBe(places.length);
+	for (const place of places) expect(place).toStartWith(`${path}/`);
 	folder.release();
 });
 

@@ -279,9 +279,44 @@ describe("a file that is wrong stops the start:", () => {
 			['hive-vector.yml:1: embedding.provider: "openai" is not supported by this version; leave it out or at none'],
 		],
 		[
-			"a Redis cache",
-			"hub: { cache: { redis: 'redis://x' } }\n",
-			["hive-vector.yml:1: hub.cache.redis: another text is not supported by this version; leave it out"],
+			"a cache that is no Redis",
+			"hub: { cache: { redis: 'http://user:secret@cache' } }\n",
+			["hive-vector.yml:1: hub.cache.redis: expected a redis:// or rediss:// address, found another text"],
+		],
+		[
+			"a webhook secret that is too short",
+			"hub: { webhook_secret: whsec_c2hvcnQ= }\n",
+			[
+				'hive-vector.yml:1: hub.webhook_secret: expected a Standard Webhooks secret: "whsec_" and base64 of 24 to 64 bytes, found another text',
+			],
+		],
+		[
+			"a webhook secret without its prefix",
+			"hub: { webhook_secret: MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw }\n",
+			[
+				'hive-vector.yml:1: hub.webhook_secret: expected a Standard Webhooks secret: "whsec_" and base64 of 24 to 64 bytes, found another text',
+			],
+		],
+		[
+			"a proxy that is no address",
+			"server: { trusted_proxies: [10.0.0.0/8, proxy.example.com] }\n",
+			[
+				"hive-vector.yml:1: server.trusted_proxies: expected a list of IP addresses and networks such as 10.0.0.0/8, found a list",
+			],
+		],
+		[
+			"a wildcard of origins",
+			"server: { cors: { allowed_origins: ['*'] } }\n",
+			[
+				"hive-vector.yml:1: server.cors.allowed_origins: expected a list of origins such as https://app.example.com, found a list",
+			],
+		],
+		[
+			"an origin with a path",
+			"server: { cors: { allowed_origins: ['https://app.example.com/'] } }\n",
+			[
+				"hive-vector.yml:1: server.cors.allowed_origins: expected a list of origins such as https://app.example.com, found a list",
+			],
 		],
 		[
 			"the same key twice",
@@ -415,8 +450,8 @@ test("only addresses of this machine are loopback", () => {
 
 test("a setting whose function is not there yet is taken and named, unless going without it would mislead", () => {
 	const settings = load({
-		file: "auth: { brute_force: { failures: 9 } }\naudit: { retention_days: 365 }\ncluster: { listen: /ip4/127.0.0.1/tcp/0 }\n",
+		file: "mcp: { timeout_seconds: 9 }\naudit: { retention_days: 365 }\ncluster: { listen: /ip4/127.0.0.1/tcp/0 }\n",
 	});
-	expect(settings.values.auth.brute_force.failures).toBe(9);
-	expect(settings.listIdle()).toEqual(["auth.brute_force.failures", "cluster.listen"]);
+	expect(settings.values.mcp.timeout_seconds).toBe(9);
+	expect(settings.listIdle()).toEqual(["cluster.listen", "mcp.timeout_seconds"]);
 });

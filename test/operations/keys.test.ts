@@ -5,6 +5,8 @@ import { OPERATIONS } from "../../src/operations/operation-table.ts";
 import { type Input, OperationsNode, type Output, thrownBy } from "./operations-fixture.ts";
 
 const DAY_MS = 86_400_000;
+/** Of Ed25519, from RFC 9421, appendix B.1.4. */
+const SIGNING_KEY = "JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=";
 let node: OperationsNode;
 beforeAll(async () => {
 	node = await OperationsNode.start();
@@ -33,6 +35,7 @@ describe("a key", () => {
 			rate_limit_override: null,
 			allowed_ips: null,
 			signing_required: false,
+			signing_public_key: null,
 		});
 		const { api_key, ...shown } = made;
 		const keys = await list("acme");
@@ -60,6 +63,31 @@ describe("a key", () => {
 		const calls = node.callsWith(made.api_key);
 		await calls.ask("collections.list", {});
 		expect((await calls.refusal("collections.list", {})).code).toBe("RATE_LIMITED");
+	});
+
+	test("shows what it demands of requests, and is valid as a key whatever that is", async () => {
+		const demands = {
+			allowed_ips: ["192.0.2.7", "2001:db8::/32"],
+			signing_required: true,
+			signing_public_key: SIGNING_KEY,
+		};
+		const { api_key, ...shown } = await node.newKey("acme", ["READ_ONLY"], demands);
+		expect(shown).toMatchObject(demands);
+		expect(await list("acme")).toContainEqual(shown);
+		expect(await validate(api_key)).toMatchObject({ valid: true, tenant_id: "acme" });
+		const rotated = await node.asAdmin("keys.rotate", { tenant_id: "acme", key_id: shown.api_key_id });
+		expect(rotated).toMatchObject(demands);
+		const asked = (remoteAddress: string) => node.refusal("collections.list", {}, { key: api_key, remoteAddress });
+		expect((await asked("192.0.2.8")).code).toBe("AUTH_IP_DENIED");
+		expect((await asked("192.0.2.7")).code).toBe("AUTH_SIGNATURE_INVALID");
+	});
+
+	test("may be used from its own addresses alone", async () => {
+		const { api_key: key } = await node.newKey("acme", ["READ_ONLY"], { allowed_ips: ["198.51.100.0/24"] });
+		expect((await node.call("collections.list", {}, { key, remoteAddress: "198.51.100.9" })).ok).toBe(true);
+		expect((await node.refusal("collections.list", {}, { key, remoteAddress: "198.51.101.9" })).code).toBe(
+			"AUTH_IP_DENIED",
+		);
 	});
 
 	test("lives as long as was said", async () => {
@@ -159,7 +187,21 @@ describe("what is wrong with a key is named", () => {
 			{ ...fine, rate_limit_override: { requests_per_hour: 0 } },
 			"rate_limit_override.requests_per_hour",
 		],
-		["what this version can't verify", "keys.create", { ...fine, signing_required: true }, "signing_required"],
+		["an address that is none", "keys.create", { ...fine, allowed_ips: ["10.0.0.0/8", "10.0.0"] }, "allowed_ips[1]"],
+		["a network that is none", "keys.create", { ...fine, allowed_ips: ["10.0.0.0/33"] }, "allowed_ips[0]"],
+		["no addresses at all", "keys.create", { ...fine, allowed_ips: [] }, "allowed_ips"],
+		[
+			"a public key nobody signs for",
+			"keys.create",
+			{ ...fine, signing_public_key: SIGNING_KEY },
+			"signing_public_key",
+		],
+		[
+			"a public key that is none",
+			"keys.create",
+			{ ...fine, signing_required: true, signing_public_key: "AAAA" },
+			"signing_public_key",
+		],
 		["no key id", "keys.revoke", { tenant_id: "acme", key_id: "key_short" }, "key_id"],
 		["a key for a key id", "keys.rotate", { tenant_id: "acme", key_id: `hh_live_${"a".repeat(32)}` }, "key_id"],
 		[
@@ -210,7 +252,7 @@ describe("asking whether a key is valid", () => {
 			const services = { authenticator: { identifyKey: () => Promise.reject(error) } } as unknown as NodeServices;
 			return run({ services } as Parameters<typeof run>[0], { api_key: "x" });
 		};
-		for (const code of ["AUTH_SIGNATURE_INVALID", "AUTH_IP_DENIED"] as const) {
+		for (const code of ["AUTH_KEY_EXPIRED", "TENANT_SUSPENDED"] as const) {
 			expect(await answers(new HiveError(code, "no"))).toEqual({ valid: false, error: code });
 		}
 		const away = new HiveError("HUB_UNAVAILABLE", "away");

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import type { RequestMessage } from "../../src/access/message-signature.ts";
 import { toWireValue } from "../../src/api/rest/wire-value.ts";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import type { HiveError } from "../../src/base/errors.ts";
@@ -27,6 +28,9 @@ export interface CallOptions {
 	readonly protocol?: "rest" | "graphql" | "mcp";
 	readonly remoteAddress?: string;
 	readonly signal?: AbortSignal;
+	/** What was signed, and the body as it came. */
+	readonly message?: RequestMessage;
+	readonly body?: Uint8Array;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: whatever an operation answers; each test looks at what it needs.
@@ -37,6 +41,7 @@ const WITHOUT_LIMITS = {
 	HIVE_VECTOR_RATE_LIMITS_REQUESTS_PER_MINUTE: "1000000",
 	HIVE_VECTOR_RATE_LIMITS_REQUESTS_PER_HOUR: "1000000",
 	HIVE_VECTOR_RATE_LIMITS_MCP_REQUESTS_PER_MINUTE: "1000000",
+	HIVE_VECTOR_AUTH_BRUTE_FORCE_FAILURES: "1000000",
 };
 
 /** A whole node of several tenants in this process, called through its pipeline. */
@@ -74,9 +79,14 @@ export class OperationsNode {
 			requestId: "req_test",
 			// Each call from elsewhere: limits by address have tests of their own.
 			remoteAddress: options.remoteAddress ?? `10.0.${this.#addressCount >> 8}.${this.#addressCount++ & 255}`,
+			message: options.message ?? { method: "POST", url: "http://node.test/", headers: new Headers() },
+			bodyBytes: options.body?.length ?? 0,
 			protocol: options.protocol ?? "rest",
 			signal: options.signal ?? new AbortController().signal,
-			readInput: async () => input,
+			readInput: async (checkBody) => {
+				checkBody?.(options.body ?? new Uint8Array(0));
+				return input;
+			},
 		});
 		const known = OPERATIONS.find(({ name }) => name === operation);
 		if (!answer.ok || known === undefined || known.rest.answer === "ndjson") return answer;

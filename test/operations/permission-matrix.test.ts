@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { Webhook } from "standardwebhooks";
 import { ERROR_TABLE } from "../../src/base/errors.ts";
 import { OPERATIONS } from "../../src/operations/operation-table.ts";
 import { type Input, linesOf, OperationsNode, type Output } from "./operations-fixture.ts";
@@ -26,6 +27,24 @@ interface Case {
 
 const inDocs = { collection: "docs" };
 const QUERY = { vector: [1, 0, 0], limit: 2 };
+const WEBHOOK_SECRET = `whsec_${Buffer.from("a secret of twenty-four bytes").toString("base64")}`;
+
+/** Whoever has the secret may push, whatever key comes with it. */
+function signedPush(id: string): Input {
+	const body = JSON.stringify({
+		type: "quota.updated",
+		timestamp: new Date().toISOString(),
+		data: { tenant_id: "beta" },
+	});
+	const sentAt = new Date();
+	return {
+		webhook_id: id,
+		webhook_timestamp: String(Math.floor(sentAt.getTime() / 1000)),
+		webhook_signature: new Webhook(WEBHOOK_SECRET).sign(id, sentAt, body),
+		body,
+	};
+}
+
 const oneLine = (): AsyncIterable<unknown> => linesOf(['{"id":"imported","vector":[0,1,1]}']);
 
 /** Every operation, with names of tenant `acme`. */
@@ -33,6 +52,7 @@ const CASES: Readonly<Record<string, Case>> = {
 	"health.live": { row: "public" },
 	"health.ready": { row: "public" },
 	"keys.validate": { row: "public", input: (world) => ({ api_key: world.keys.READ_ONLY! }) },
+	"hub.webhook": { row: "public", input: (_, serial) => signedPush(`push_${serial}`) },
 	"metrics.read": { row: "manage" },
 
 	"collections.list": { row: "read", foreign: "own" },
@@ -84,6 +104,8 @@ const CASES: Readonly<Record<string, Case>> = {
 	"usage.own": { row: "read", foreign: "own" },
 	"cluster.usage": { row: "read", foreign: "own" },
 
+	"audit.list": { row: "manage" },
+	"audit.verify": { row: "manage" },
 	"cluster.health": { row: "manage" },
 	"cluster.nodes": { row: "manage" },
 	"cluster.tenants": { row: "manage" },
@@ -121,7 +143,7 @@ class World {
 	private constructor(readonly node: OperationsNode) {}
 
 	static async build(): Promise<World> {
-		const world = new World(await OperationsNode.start());
+		const world = new World(await OperationsNode.start({ HIVE_VECTOR_HUB_WEBHOOK_SECRET: WEBHOOK_SECRET }));
 		const { node, keys } = world;
 		for (const id of ["acme", "beta", "frozen"]) await node.asAdmin("tenants.create", { id });
 		const mint = async (name: string, tenant: string, permissions: readonly Permission[], more: Input = {}) => {
@@ -273,7 +295,8 @@ async function overHttp(operation: string, comer: Comer, input: Input): Promise<
 	} else if (rest.body === "ndjson") {
 		headers["content-type"] = "application/x-ndjson";
 		body = '{"id":"imported","vector":[0,1,1]}\n';
-	}
+	} else if (rest.body === "text") body = String(left.body);
+	for (const [field, header] of Object.entries(rest.headers ?? {})) headers[header] = String(left[field]);
 	const response = await fetch(`${world.node.node.url}${rest.root ? "" : "/api/v1"}${path}`, {
 		method: rest.method,
 		headers,

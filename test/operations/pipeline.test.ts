@@ -2,14 +2,18 @@ import { describe, expect, test } from "bun:test";
 import { z } from "zod";
 import { AddressLimiter } from "../../src/access/address-limiter.ts";
 import { Authenticator } from "../../src/access/authenticator.ts";
+import { BruteForceGuard } from "../../src/access/brute-force-guard.ts";
 import { RateLimiter } from "../../src/access/rate-limiter.ts";
+import type { SignatureVerifier } from "../../src/access/signature-verifier.ts";
 import { UsageMeter } from "../../src/access/usage-meter.ts";
 import { HiveError } from "../../src/base/errors.ts";
 import { SYSTEM_TENANT, type TenantId } from "../../src/base/ids.ts";
 import type { Tenant, TenantUsage } from "../../src/cluster/tenant-types.ts";
+import { AuditTrail } from "../../src/operations/audit-trail.ts";
 import type { AnyOperation, NodeServices } from "../../src/operations/node-services.ts";
 import { OperationPipeline } from "../../src/operations/pipeline.ts";
 import type { PipelineAnswer, PipelineRequest } from "../../src/operations/pipeline-types.ts";
+import { TURNSTILE_BOUNDS, Turnstile } from "../../src/operations/turnstile.ts";
 import { FakeClock, MemoryDirectory, START_MS, tenantRecord } from "../access/access-fixture.ts";
 
 type Run = AnyOperation["run"];
@@ -21,6 +25,8 @@ class Rig {
 	readonly meter = new UsageMeter(this.clock);
 	readonly observed: unknown[][] = [];
 	readonly logged: Record<string, unknown>[] = [];
+	readonly audited: Record<string, unknown>[] = [];
+	isAuditBroken = false;
 	usage: () => Promise<TenantUsage> = async () => ({ storageBytes: 70, vectorCount: 1, collectionCount: 1 });
 	usageAskedCount = 0;
 	readCount = 0;
@@ -37,9 +43,20 @@ class Rig {
 			clock,
 			metricsAdmits: (authorization) => authorization === "Bearer metrics",
 		} as Partial<NodeServices> as NodeServices;
+		const audit = new AuditTrail({
+			record: async (event, until) => {
+				if (until === "synced" && this.isAuditBroken) throw new Error("the disk is full");
+				this.audited.push({ ...event, until });
+			},
+		});
 		this.#pipeline = new OperationPipeline({
 			operations: this.#operations(),
-			authenticator: new Authenticator(directory, clock),
+			authenticator: new Authenticator(directory, clock, {
+				guard: new BruteForceGuard(clock, { failures: 3, windowSeconds: 60, blockSeconds: 300 }),
+				// No key here demands a signature.
+				signatures: {} as SignatureVerifier,
+				onBlocked: (remoteAddress) => audit.blocked(remoteAddress, 300),
+			}),
 			limiter: new RateLimiter(clock, {
 				requests_per_minute: 3,
 				requests_per_hour: 100,
@@ -51,6 +68,15 @@ class Rig {
 				tenant: (id) => this.#tenant(id),
 				dropTenant: async () => {},
 			},
+			turnstile: new Turnstile({
+				bounds: {
+					...TURNSTILE_BOUNDS,
+					streams: { ...TURNSTILE_BOUNDS.streams, perTenant: { countMax: 1, bytesMax: Number.POSITIVE_INFINITY } },
+				},
+				monotonicMs: () => clock.monotonicMs(),
+				repeat: () => () => {},
+			}),
+			audit,
 			services,
 			observer: {
 				countRequest: observer("request"),
@@ -88,7 +114,14 @@ class Rig {
 		return [
 			made("things.make", {}),
 			made("things.stream", { rest: { method: "GET", path: "/stream", answer: "ndjson" } }),
-			made("things.manage", { scope: "admin", permissions: ["ADMIN"] }),
+			made("things.manage", {
+				scope: "admin",
+				permissions: ["ADMIN"],
+				input: z.strictObject({ tenant_id: z.string().optional(), key_id: z.string().optional() }),
+				rest: { method: "POST", path: "/tenants/{tenant_id}/things/{key_id}" },
+			}),
+			made("things.look", { scope: "admin", permissions: ["ADMIN"], rest: { method: "GET", path: "/look" } }),
+			made("things.told", { scope: "public", permissions: [], audit: "hub.webhook" }),
 			made("things.open", { scope: "public", permissions: [], addressRequestsPerMinute: 2 }),
 			made("things.unlimited", { scope: "public", permissions: [] }),
 			made("things.doored", {
@@ -105,6 +138,8 @@ class Rig {
 			credentials: key === undefined ? {} : { authorization: `Bearer ${key}` },
 			requestId: "req_1",
 			remoteAddress: "192.0.2.7",
+			message: { method: "POST", url: "http://node.test/", headers: new Headers() },
+			bodyBytes: 0,
 			protocol: "rest",
 			signal: new AbortController().signal,
 			readInput: async () => {
@@ -176,24 +211,21 @@ describe("a refused request", () => {
 		expect(rig.readCount).toBe(0);
 	});
 
-	test("for lack of permission takes no token, and tells how many are left", async () => {
+	test("for lack of permission takes a token like any other", async () => {
 		const rig = new Rig();
 		const reader = rig.directory.addKey("acme", { permissions: ["READ_ONLY"] });
-		for (let count = 0; count < 10; count++) {
-			const { facts } = await rig.send("things.make", reader);
-			expect(facts.rateLimit).toMatchObject({ limit: 3, remaining: 3 });
+		for (const remaining of [2, 1, 0]) {
+			const answer = await rig.send("things.make", reader);
+			expect(answer).toMatchObject({ error: { code: "FORBIDDEN" }, facts: { rateLimit: { limit: 3, remaining } } });
 		}
-		expect((await rig.send("things.make", rig.directory.addKey("acme"))).ok).toBe(true);
-		expect(rig.meter.drain().tenants).toMatchObject([{ requests: 1 }]);
+		expect((await rig.refusal("things.make", reader)).code).toBe("RATE_LIMITED");
 	});
 
-	test("is refused for its key before its permission, and for its permission before its rate", async () => {
+	test("is refused for its key before anything else", async () => {
 		const rig = new Rig();
-		const reader = rig.directory.addKey("acme", { permissions: ["READ_ONLY"] });
 		const writer = rig.directory.addKey("acme");
 		for (let count = 0; count < 3; count++) await rig.send("things.make", writer);
 		expect((await rig.refusal("things.make", writer)).code).toBe("RATE_LIMITED");
-		expect((await rig.refusal("things.make", reader)).code).toBe("FORBIDDEN");
 		expect((await rig.refusal("things.make", "nonsense")).code).toBe("AUTH_INVALID_FORMAT");
 	});
 });
@@ -263,6 +295,7 @@ describe("facts", () => {
 			expect((await rig.send("things.make", reader)).facts.storage).toEqual({ usedBytes: 70, quotaBytes: null });
 		}
 		expect(rig.usageAskedCount).toBe(1);
+		rig.clock.advance(60_000);
 		rig.usage = async () => ({ storageBytes: 90, vectorCount: 1, collectionCount: 1 });
 		await rig.send("things.make", rig.directory.addKey("acme"));
 		expect((await rig.send("things.make", reader)).facts.storage?.usedBytes).toBe(90);
@@ -293,7 +326,7 @@ describe("an admin in a tenant", () => {
 		expect((await rig.refusal("things.make", admin)).code).toBe("RATE_LIMITED");
 		expect(rig.observedOf("rate limit")).toEqual([[SYSTEM_TENANT]]);
 		expect((await rig.send("things.make", acme)).ok).toBe(true);
-		expect(rig.meter.drain().tenants.map(({ tenantId, requests }) => [String(tenantId), requests])).toEqual([
+		expect([...rig.meter.unreported()].map(({ totals }) => [String(totals.tenantId), totals.requests])).toEqual([
 			["acme", 4],
 		]);
 	});
@@ -539,7 +572,7 @@ describe("the observer", () => {
 		await rig.send("things.make", undefined);
 		await rig.send("things.make", "nonsense");
 		await rig.send("things.make", suspended);
-		await rig.send("things.make", rig.directory.addKey("acme", { allowed_ips: ["192.0.2.7"] }));
+		await rig.send("things.make", rig.directory.addKey("acme", { allowed_ips: ["192.0.2.8"] }));
 		await rig.send("things.manage", rig.directory.addKey("acme"));
 		rig.directory.isAway = true;
 		const away = await rig.send("things.make", rig.directory.addKey("beta"));
@@ -560,4 +593,162 @@ test("calls over MCP spend tokens of their own", async () => {
 	expect((await rig.send("things.make", key, { protocol: "mcp" })).ok).toBe(true);
 	expect((await rig.refusal("things.make", key, { protocol: "mcp" })).code).toBe("RATE_LIMITED");
 	expect((await rig.send("things.make", key, { protocol: "graphql" })).facts.rateLimit).toMatchObject({ remaining: 2 });
+});
+
+describe("the audit log", () => {
+	const SYSTEM = { permissions: ["ADMIN" as const] };
+
+	test("has every failure to prove who one is, and nothing of what was presented", async () => {
+		const rig = new Rig();
+		await rig.send("things.make", undefined);
+		await rig.send("things.make", "hh_live_nonsense");
+		await rig.send("things.make", rig.directory.addKey("acme", { allowed_ips: ["198.51.100.0/24"] }));
+		expect(rig.audited.map(({ event, code, until }) => [event, code, until])).toEqual([
+			["auth.failed", "AUTH_MISSING", "queued"],
+			["auth.failed", "AUTH_INVALID_FORMAT", "queued"],
+			["auth.failed", "AUTH_IP_DENIED", "queued"],
+		]);
+		expect(rig.audited[1]).toMatchObject({
+			remote_address: "192.0.2.7",
+			request_id: "req_1",
+			operation: "things.make",
+		});
+		expect(JSON.stringify(rig.audited)).not.toContain("hh_live_");
+	});
+
+	test("has an address that is shut out once, not each of its requests", async () => {
+		const rig = new Rig();
+		for (let count = 0; count < 9; count++) await rig.send("things.make", "nonsense");
+		expect(rig.audited.map(({ event }) => event)).toEqual([
+			"auth.failed",
+			"auth.failed",
+			"auth.blocked",
+			"auth.failed",
+		]);
+	});
+
+	test("has what an admin changed, on disk before the answer, with what it was about", async () => {
+		const rig = new Rig();
+		const admin = rig.directory.addKey(SYSTEM_TENANT, SYSTEM);
+		const readInput = async () => ({ tenant_id: "acme", key_id: "key_1" });
+		rig.run = async () => ({ api_key: "hh_live_secret", api_key_id: "key_2" });
+		expect((await rig.send("things.manage", admin, { readInput })).ok).toBe(true);
+		expect(rig.audited).toMatchObject([
+			{
+				event: "admin.action",
+				outcome: "ok",
+				tenant_id: "acme",
+				actor_tenant_id: "system",
+				details: { key_id: "key_1", created_api_key_id: "key_2" },
+				until: "synced",
+			},
+		]);
+		expect(JSON.stringify(rig.audited)).not.toContain("hh_live_secret");
+	});
+
+	test("has what an admin only looked at, without waiting for the disk", async () => {
+		const rig = new Rig();
+		await rig.send("things.look", rig.directory.addKey(SYSTEM_TENANT, SYSTEM));
+		expect(rig.audited).toMatchObject([{ event: "admin.action", operation: "things.look", until: "queued" }]);
+	});
+
+	test("has an admin's failures too", async () => {
+		const rig = new Rig();
+		rig.run = () => Promise.reject(new HiveError("KEY_NOT_FOUND", "none"));
+		await rig.send("things.manage", rig.directory.addKey(SYSTEM_TENANT, SYSTEM));
+		rig.run = () => Promise.reject(new Error("broken"));
+		await rig.send("things.manage", rig.directory.addKey(SYSTEM_TENANT, SYSTEM));
+		expect(rig.audited).toMatchObject([
+			{ event: "admin.action", outcome: "refused", code: "KEY_NOT_FOUND", until: "synced" },
+			{ event: "admin.action", outcome: "failed", code: "INTERNAL", until: "synced" },
+		]);
+	});
+
+	test("has each call of an admin inside a tenant", async () => {
+		const rig = new Rig();
+		rig.directory.tenants.set("acme", tenantRecord("acme"));
+		const admin = rig.directory.addKey(SYSTEM_TENANT, SYSTEM);
+		await rig.send("things.make", admin, { actingTenant: "acme" });
+		expect(rig.audited).toMatchObject([
+			{ event: "tenant.impersonated", tenant_id: "acme", actor_tenant_id: "system", until: "synced" },
+		]);
+	});
+
+	test("has who named a tenant that is none for them, and who lacked a permission", async () => {
+		const rig = new Rig();
+		const key = rig.directory.addKey("acme");
+		await rig.send("things.make", key, { actingTenant: "beta" });
+		rig.run = () => Promise.reject(new HiveError("TENANT_NOT_FOUND", "no such tenant"));
+		await rig.send("things.make", key);
+		await rig.send("things.manage", key);
+		expect(rig.audited.map(({ event, tenant_id }) => [event, tenant_id])).toEqual([
+			["tenant.cross_access", "acme"],
+			["tenant.cross_access", "acme"],
+			["access.forbidden", "acme"],
+		]);
+	});
+
+	test("has a limit that was met", async () => {
+		const rig = new Rig();
+		const key = rig.directory.addKey("acme");
+		for (let count = 0; count < 4; count++) await rig.send("things.make", key);
+		expect(rig.audited).toMatchObject([{ event: "rate_limit.exceeded", outcome: "refused", tenant_id: "acme" }]);
+	});
+
+	test("has a quota that was met", async () => {
+		const rig = new Rig();
+		rig.run = () => Promise.reject(new HiveError("QUOTA_EXCEEDED", "full", { quota: "max_vectors" }));
+		await rig.send("things.make", rig.directory.addKey("acme"));
+		expect(rig.audited).toMatchObject([{ event: "quota.exceeded", details: { quota: "max_vectors" } }]);
+	});
+
+	test("has what a public operation says is worth it, and nothing else that is public", async () => {
+		const rig = new Rig();
+		await rig.send("things.told", undefined);
+		await rig.send("things.unlimited", undefined);
+		expect(rig.audited).toMatchObject([{ event: "hub.webhook", outcome: "ok" }]);
+	});
+
+	test("has nothing of a tenant's ordinary work", async () => {
+		const rig = new Rig();
+		const key = rig.directory.addKey("acme");
+		await rig.send("things.make", key);
+		rig.run = () => Promise.reject(new HiveError("COLLECTION_NOT_FOUND", "none"));
+		await rig.send("things.make", key);
+		expect(rig.audited).toEqual([]);
+	});
+
+	test("that can't be written lets no admin believe that it was", async () => {
+		const rig = new Rig();
+		rig.isAuditBroken = true;
+		const admin = rig.directory.addKey(SYSTEM_TENANT, SYSTEM);
+		const error = await rig.refusal("things.manage", admin);
+		expect([error.code, error.message]).toEqual([
+			"INTERNAL",
+			"what was asked is done, but could not be written to the audit log",
+		]);
+		expect(rig.logged).toHaveLength(1);
+		rig.run = () => Promise.reject(new HiveError("KEY_NOT_FOUND", "none"));
+		expect((await rig.refusal("things.manage", admin)).message).toContain("could not be written");
+	});
+});
+
+describe("whose turn it is", () => {
+	test("a stream holds its place until its last line, and a given-up one gives it back", async () => {
+		const rig = new Rig();
+		rig.run = async () =>
+			(async function* () {
+				yield 1;
+			})();
+		const key = rig.directory.addKey("acme");
+		const first = await rig.send("things.stream", key);
+		expect((await rig.refusal("things.stream", key)).code).toBe("OVERLOADED");
+		if (!first.ok) throw first.error;
+		for await (const _ of first.output as AsyncIterable<unknown>);
+		rig.clock.advance(60_000);
+		const second = await rig.send("things.stream", key);
+		if (!second.ok) throw second.error;
+		await (second.output as AsyncIterable<unknown>)[Symbol.asyncIterator]().return?.();
+		expect((await rig.send("things.stream", key)).ok).toBe(true);
+	});
 });

@@ -3,7 +3,7 @@ import type { TenantUsage } from "../../src/cluster/tenant-types.ts";
 import type { NodeServices } from "../../src/operations/node-services.ts";
 import { OPERATIONS } from "../../src/operations/operation-table.ts";
 import { tenantId, tenantRecord } from "../access/access-fixture.ts";
-import { OperationsNode, type Output } from "./operations-fixture.ts";
+import { linesOf, OperationsNode, type Output } from "./operations-fixture.ts";
 
 describe("usage", () => {
 	let node: OperationsNode;
@@ -32,6 +32,7 @@ describe("usage", () => {
 			collections: 1,
 			vectors: 1,
 			api_keys_count: 1,
+			activity: { requests: 3, searches: 0, vectors_written: 1 },
 		});
 		expect(Date.parse(own.last_request_at)).toBeGreaterThan(Date.parse(own.created_at) - 1);
 		await node.asAdmin("tenants.update", { tenant_id: "acme", rate_limits: null });
@@ -46,10 +47,37 @@ describe("usage", () => {
 		}
 	});
 
+	test("tells what the tenant did since it was made: each request, search and vector, and nothing of its namesake", async () => {
+		const busy = await node.newTenant("busy");
+		await busy.ask("collections.create", { name: "docs", dimension: 2 });
+		await busy.ask("vectors.upsert", {
+			collection: "docs",
+			vectors: [
+				{ id: 1, vector: [1, 0] },
+				{ id: 2, vector: [1, 1] },
+			],
+		});
+		await busy.ask("vectors.update", { collection: "docs", id: 1, payload: { a: 1 } });
+		await busy.ask("search.query", { collection: "docs", vector: [1, 0] });
+		await busy.ask("search.batch", { collection: "docs", searches: [{ vector: [1, 0] }, { vector: [1, 1] }] });
+		const lines = linesOf(['{"id":3,"vector":[1,2]}', "{}", '{"id":4,"vector":[2,1]}']);
+		await busy.ask("vectors.import", { collection: "docs", lines });
+		// Refused, but admitted and looked into.
+		await busy.refusal("collections.get", { collection: "none" });
+		const activity = { requests: 8, searches: 3, vectors_written: 5 };
+		expect((await busy.ask("usage.own", {})).activity).toEqual(activity);
+		expect((await node.asAdmin("cluster.usage", { tenant_id: "busy" })).activity).toEqual(activity);
+
+		await node.asAdmin("tenants.delete", { tenant_id: "busy" });
+		const namesake = await node.newTenant("busy");
+		expect((await namesake.ask("usage.own", {})).activity).toEqual({ requests: 1, searches: 0, vectors_written: 0 });
+	});
+
 	test("of one that was never seen says so", async () => {
 		await node.asAdmin("tenants.create", { id: "quiet" });
 		expect(await node.asAdmin("cluster.usage", { tenant_id: "quiet" })).toMatchObject({
 			last_request_at: null,
+			activity: { requests: 0, searches: 0, vectors_written: 0 },
 			storage: { used_bytes: 0, quota_bytes: null, usage_percent: 0 },
 			collections: 0,
 			vectors: 0,
@@ -95,7 +123,10 @@ describe("the numbers of a usage answer", () => {
 		const services = {
 			clock: { nowMs: () => Date.parse(nowIso) },
 			limiter: { usage: () => ({ requests_per_minute: unlimited, requests_per_hour: unlimited }) },
-			meter: { lastRequestMs: () => undefined },
+			meter: {
+				lastRequestMs: () => undefined,
+				activity: () => ({ requests: 0, searches: 0, vectorsWritten: 0 }),
+			},
 		} as unknown as NodeServices;
 		const { run, output } = OPERATIONS.find(({ name }) => name === "usage.own")!;
 		const context = {

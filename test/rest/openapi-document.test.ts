@@ -56,6 +56,18 @@ const operations = [
 		permissions: [],
 	}),
 	operation("lines.import", { method: "POST", path: "/lines", body: "ndjson", answer: "ndjson" }, z.unknown()),
+	operation(
+		"hooks.push",
+		{ method: "POST", path: "/hooks", headers: { signature: "webhook-signature", id: "webhook-id" }, body: "text" },
+		z.strictObject({ signature: z.string().describe("of all"), id: z.string().optional(), body: z.string().max(9) }),
+		undefined,
+		{ scope: "public", permissions: [] },
+	),
+	operation(
+		"hooks.put",
+		{ method: "PUT", path: "/hooks", headers: { id: "webhook-id" }, body: "json" },
+		z.strictObject({ id: z.string(), url: z.string() }),
+	),
 	operation("lines.text", { method: "GET", path: "/text", answer: "text" }, z.unknown()),
 	operation("lines.html", { method: "GET", path: "/html", answer: "html" }, z.unknown()),
 ];
@@ -81,7 +93,7 @@ describe("the OpenAPI document", () => {
 		expect(await documentOf()).toMatchObject({
 			openapi: "3.1.1",
 			info: { title: "hive-vector", version: "1.2.3", license: { identifier: "Apache-2.0" } },
-			tags: [{ name: "health" }, { name: "lines" }, { name: "things" }],
+			tags: [{ name: "health" }, { name: "hooks" }, { name: "lines" }, { name: "things" }],
 		});
 	});
 
@@ -111,6 +123,28 @@ describe("the OpenAPI document", () => {
 			expect.objectContaining({ in: "header", name: "X-Tenant-ID" }),
 		]);
 		expect(get.requestBody).toBeUndefined();
+	});
+
+	test("describes header fields as parameters, under the header's name, and leaves them out of the body", async () => {
+		const document = await documentOf();
+		const { post, put } = document.paths["/api/v1/hooks"];
+		expect(post.parameters).toEqual([
+			{ in: "header", name: "webhook-signature", required: true, description: "of all", schema: { type: "string" } },
+			{ in: "header", name: "webhook-id", required: false, schema: { type: "string" } },
+		]);
+		expect(put.parameters[0]).toMatchObject({ in: "header", name: "webhook-id", required: true });
+		const input = document.components.schemas["hooks.put.input"];
+		expect([Object.keys(input.properties), input.required]).toEqual([["url"], ["url"]]);
+	});
+
+	test("describes a body that is taken as text", async () => {
+		const { post } = (await documentOf()).paths["/api/v1/hooks"];
+		expect(post.requestBody).toEqual({
+			required: true,
+			content: { "*/*": { schema: { type: "string", maxLength: 9 } } },
+		});
+		expect(Object.keys(post.responses)).toContain("413");
+		expect(Object.keys(post.responses)).not.toContain("415");
 	});
 
 	test("tells what an operation does and who may", async () => {

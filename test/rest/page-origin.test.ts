@@ -19,7 +19,18 @@ test.each([
 ] as const)(
 	"%s: foreign where only this machine may come, and where others may",
 	(_, headers, onLoopback, elsewhere) => {
-		expect(isForeignPage(new Headers(headers), true)).toBe(onLoopback);
-		expect(isForeignPage(new Headers(headers), false)).toBe(elsewhere);
+		const nobody = () => false;
+		expect(isForeignPage(new Headers(headers), true, nobody)).toBe(onLoopback);
+		expect(isForeignPage(new Headers(headers), false, nobody)).toBe(elsewhere);
 	},
 );
+
+test("a page of an invited origin is not foreign, one of another is", () => {
+	const isInvited = (origin: string) => origin === "https://app.example.com";
+	const ask = (origin: string) => isForeignPage(new Headers({ host: HERE, origin }), true, isInvited);
+	expect([ask("https://app.example.com"), ask("https://app.example.com.evil.com"), ask("null")]).toEqual([
+		false,
+		true,
+		true,
+	]);
+});

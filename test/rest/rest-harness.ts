@@ -1,5 +1,6 @@
 import { connect } from "node:net";
 import { z } from "zod";
+import type { BodyCheck } from "../../src/access/message-signature.ts";
 import type { RestOperation } from "../../src/api/rest/rest-route.ts";
 import { createRestServer, type RestServer, type RestSettings } from "../../src/api/rest/rest-server.ts";
 import { HiveError } from "../../src/base/errors.ts";
@@ -51,6 +52,8 @@ export interface TestServer {
 	facts: Omit<AnswerFacts, "requestId">;
 	/** Thrown before the input is read. */
 	refusal: HiveError | undefined;
+	/** As if every request were signed. */
+	checkBody: BodyCheck | undefined;
 	fetch(path: string, init?: RequestInit): Promise<Response>;
 }
 
@@ -70,7 +73,7 @@ export function startServer(operations: readonly TestOperation[], settings: Part
 		try {
 			if (test.refusal !== undefined) throw test.refusal;
 			const { input, run } = byName.get(request.operation)!;
-			const parsed = input.safeParse(await request.readInput());
+			const parsed = input.safeParse(await request.readInput(test.checkBody));
 			if (!parsed.success) {
 				const [issue] = parsed.error.issues;
 				const field = issue!.code === "unrecognized_keys" ? issue!.keys[0]! : issue!.path.join(".");
@@ -101,6 +104,7 @@ export function startServer(operations: readonly TestOperation[], settings: Part
 		log,
 		facts: {},
 		refusal: undefined,
+		checkBody: undefined,
 		fetch: (path, init) => fetch(address.url + path, init),
 	};
 	return test;

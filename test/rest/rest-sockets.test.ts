@@ -1,9 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { z } from "zod";
 import { bodyOf, operation, RawClient, signalled, startServer, statusOf, type TestServer } from "./rest-harness.ts";
+import { makeCertificate } from "./tls-fixture.ts";
 
 const anything = z.unknown();
 let entered = signalled();
@@ -215,27 +213,15 @@ describe("stopping", () => {
 });
 
 describe("TLS", () => {
-	let folder: string;
 	let secure: TestServer;
-	beforeAll(async () => {
-		folder = await mkdtemp(join(tmpdir(), "rest-tls-"));
-		const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
-		const made = Bun.spawnSync([
-			...["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
-			...["-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=localhost"],
-		]);
-		expect(made.exitCode).toBe(0);
-		const tls = { key: await readFile(key, "utf8"), cert: await readFile(cert, "utf8") };
-		secure = startServer(operations, { tls });
+	beforeAll(() => {
+		secure = startServer(operations, { tls: makeCertificate("localhost") });
 	});
-	afterAll(async () => {
-		await secure.server.stop();
-		await rm(folder, { recursive: true });
-	});
+	afterAll(() => secure.server.stop());
 
 	test("answers over TLS tell browsers to keep to it", async () => {
 		expect(secure.url).toStartWith("https://");
-		for (const path of ["/api/v1/ping", "/nothing", "/docs"]) {
+		for (const path of ["/api/v1/ping", "/nothing", "/docs", "/api/v1/echo"]) {
 			const response = await secure.fetch(path, { tls: { rejectUnauthorized: false } } as RequestInit);
 			expect(response.headers.get("strict-transport-security")).toBe("max-age=31536000");
 		}

@@ -4,13 +4,13 @@ import { REST_LIMITS } from "./rest-limits.ts";
 /** Nothing an API answers is to be run, framed or fetched from by a browser. */
 const API_POLICY = "default-src 'none'; frame-ancestors 'none'";
 
-/** What every answer carries (CONTRACT section 3). */
-export function securityHeaders(isTls: boolean, policy: string = API_POLICY): Record<string, string> {
+/** What every answer carries (CONTRACT section 3); a page may have a policy of its own. */
+export function securityHeaders(isTls: boolean): Record<string, string> {
 	const headers: Record<string, string> = {
 		"X-Content-Type-Options": "nosniff",
 		"X-Frame-Options": "DENY",
 		"Referrer-Policy": "no-referrer",
-		"Content-Security-Policy": policy,
+		"Content-Security-Policy": API_POLICY,
 		"Cache-Control": "no-store",
 	};
 	if (isTls) headers["Strict-Transport-Security"] = `max-age=${REST_LIMITS.hstsSeconds}`;

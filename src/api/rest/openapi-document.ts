@@ -92,6 +92,10 @@ function operationObject(route: RestRoute, schemas: Json): Json {
 		parameters: [
 			...route.pathFields.map((field) => parameter("path", field, input, true)),
 			...query.map((field) => parameter("query", field, input, isRequired(input, field))),
+			...route.headerFields.map(({ field, header }) => ({
+				...parameter("header", field, input, isRequired(input, field)),
+				name: header,
+			})),
 			...(operation.scope === "tenant" ? [ACTING_TENANT] : []),
 		],
 		...requestBody(route, input, query, schemas),
@@ -112,7 +116,7 @@ function permissionSentence({ operation }: RestRoute): string {
 	return `Needs ${operation.permissions.length > 1 ? "one of " : ""}${operation.permissions.join(", ")}.`;
 }
 
-function parameter(place: "path" | "query", name: string, input: Json, required: boolean): Json {
+function parameter(place: "path" | "query" | "header", name: string, input: Json, required: boolean): Json {
 	const { description, examples, ...schema } = fieldSchema(input, name) ?? {};
 	return {
 		in: place,
@@ -131,7 +135,13 @@ function requestBody(route: RestRoute, input: Json, query: readonly string[], sc
 		const schema = { type: "string", description: "One JSON object a line." };
 		return { requestBody: { required: true, content: { "application/x-ndjson": { schema } } } };
 	}
-	const fields = withoutFields(input, new Set([...route.pathFields, ...query]));
+	if (body === "text") {
+		const { description, ...schema } = fieldSchema(input, "body") ?? { type: "string" };
+		const content = { "*/*": { schema } };
+		return { requestBody: { ...(description === undefined ? {} : { description }), required: true, content } };
+	}
+	const headerFields = route.headerFields.map(({ field }) => field);
+	const fields = withoutFields(input, new Set([...route.pathFields, ...query, ...headerFields]));
 	const required = Array.isArray(fields.required) && fields.required.length > 0;
 	const schema = component(fields, `${route.operation.name}.input`, schemas);
 	const content = { "application/json": { schema }, "application/msgpack": { schema } };
@@ -169,7 +179,8 @@ function errors(route: RestRoute): Json {
 	if (operation.scope !== "public") possible.add(401).add(403);
 	if (route.pathFields.length > 0) possible.add(404);
 	if (method !== "GET") possible.add(409);
-	if (operation.rest.body !== undefined) possible.add(413).add(415);
+	if (operation.rest.body !== undefined) possible.add(413);
+	if (operation.rest.body === "json" || operation.rest.body === "ndjson") possible.add(415);
 	return Object.fromEntries([...possible].map((status) => [status, { $ref: `#/components/responses/Error${status}` }]));
 }
 

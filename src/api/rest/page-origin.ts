@@ -6,10 +6,16 @@ import { isLoopback } from "../../base/loopback.ts";
  *
  * @param isLoopbackOnly whether the node can be reached from its own machine alone. Then `Host` must be a name of this
  *        machine: a page whose own name was made to lead here (DNS rebinding) would else count as of the same origin.
+ * @param isInvited whether the operator lets pages of an origin in.
  */
-export function isForeignPage(headers: Headers, isLoopbackOnly: boolean): boolean {
+export function isForeignPage(
+	headers: Headers,
+	isLoopbackOnly: boolean,
+	isInvited: (origin: string) => boolean,
+): boolean {
 	const host = headers.get("host")?.toLowerCase() ?? "";
 	const origin = headers.get("origin");
+	if (origin !== null && isInvited(origin)) return false;
 	if (origin !== null && hostOf(origin) !== host) return true;
 	return isLoopbackOnly && !isLoopback(nameOf(host));
 }

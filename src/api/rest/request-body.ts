@@ -1,6 +1,15 @@
 import { HiveError } from "../../base/errors.ts";
 import { REST_LIMITS } from "./rest-limits.ts";
 
+/** Settles when a slice of work may be done on the main thread. */
+export type Turn = () => Promise<void>;
+
+/** Lines of an import that are parsed and checked within half a millisecond. */
+const SLICE_BYTES = 32 * 1024;
+
+/** Refusing a flood of large bodies costs four times as much when each is read to its end. */
+const DISCARDED_BYTES_MAX = 64 * 1024;
+
 export interface BodyDeadlines {
 	readonly stallMs: number;
 	readonly totalMs: number;
@@ -11,24 +20,27 @@ export interface BodyDeadlines {
  * connection, which decides whether the connection can be used again.
  */
 export class RequestBody {
+	/** 0 without a body; undefined where the length is not told beforehand. */
+	readonly declaredBytes: number | undefined;
 	#state: "unread" | "reading" | "read" = "unread";
-	readonly #declaredBytes: number | undefined;
 
 	constructor(
 		private readonly request: Request,
 		private readonly deadlines: BodyDeadlines,
 	) {
 		const declared = request.headers.get("content-length");
-		this.#declaredBytes = declared === null ? undefined : Number(declared);
+		if (declared !== null) this.declaredBytes = Number(declared);
+		else this.declaredBytes = request.headers.has("transfer-encoding") ? undefined : 0;
 	}
 
 	/**
-	 * Whether bytes may be left that are not worth waiting for, only to be thrown away: more than `bytesMax`, of unknown
-	 * number, or of a body whose reading was given up.
+	 * Whether bytes may be left that are not worth waiting for, only to be thrown away: more than `bytesMax` or than takes
+	 * longer than a new connection, of unknown number, or of a body whose reading was given up.
 	 */
 	leavesUnread(bytesMax: number): boolean {
 		if (this.#state === "read" || this.request.body === null) return false;
-		return this.#state === "reading" || this.#declaredBytes === undefined || this.#declaredBytes > bytesMax;
+		if (this.#state === "reading" || this.declaredBytes === undefined) return true;
+		return this.declaredBytes > Math.min(bytesMax, DISCARDED_BYTES_MAX);
 	}
 
 	/**
@@ -38,7 +50,7 @@ export class RequestBody {
 	 *         VALIDATION_FAILED when the client goes away or stops sending.
 	 */
 	async readWhole(bytesMax: number): Promise<Uint8Array> {
-		const declared = this.#declaredBytes;
+		const declared = this.declaredBytes;
 		if (declared !== undefined && declared > bytesMax) throw tooLarge(bytesMax);
 		if (declared === 0 || this.request.body === null) return new Uint8Array(0);
 		if (declared !== undefined && declared <= REST_LIMITS.bodyWholeReadBytesMax) {
@@ -62,9 +74,10 @@ export class RequestBody {
 	/**
 	 * The body as it comes, read on only when asked for more, without a limit.
 	 *
-	 * @throws VALIDATION_FAILED when the client goes away or stops sending
+	 * @param turn asked before each piece is handed out, which are small then: what is done with one is one slice of work.
+	 * @throws VALIDATION_FAILED when the client goes away or stops sending; what `turn` rejects with
 	 */
-	async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+	async *chunks(turn?: Turn): AsyncGenerator<Uint8Array, void, undefined> {
 		const reader = this.request.body?.getReader();
 		if (reader === undefined) return;
 		this.#state = "reading";
@@ -75,7 +88,14 @@ export class RequestBody {
 					this.#state = "read";
 					return;
 				}
-				yield value;
+				if (turn === undefined) {
+					yield value;
+					continue;
+				}
+				for (let from = 0; from < value.length; from += SLICE_BYTES) {
+					await turn();
+					yield value.subarray(from, from + SLICE_BYTES);
+				}
 			}
 		} finally {
 			// Tells the server not to gather what still comes. A reader of a connection that broke refuses, which is fine.

@@ -1,3 +1,4 @@
+import type { BodyCheck } from "../../access/message-signature.ts";
 import { HiveError } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
 import { bodyFormat, parseBody } from "./body-format.ts";
@@ -10,41 +11,83 @@ import type { RestRoute, TextKind } from "./rest-route.ts";
 const REPLACEMENT = "\uFFFD";
 const NUMBER = /^-?(?:0|[1-9]\d{0,19})(?:\.\d{1,20})?$/;
 
+/** Where a request's input is read from, and how much of a body is taken. */
+export interface InputSource {
+	readonly route: RestRoute;
+	readonly request: Request;
+	/** The path's fields, decoded by the server; U+FFFD where that failed. */
+	readonly pathValues: Readonly<Record<string, string>>;
+	readonly body: RequestBody;
+	readonly bodyBytesMax: number;
+}
+
 /**
- * The operation's input from path, query and body. A body is read only here.
+ * The operation's input from path, query, headers and body. A body is read only here.
  *
- * @param pathValues the path's fields, decoded by the server; U+FFFD where that failed
- * @throws VALIDATION_FAILED, UNSUPPORTED_MEDIA_TYPE, PAYLOAD_TOO_LARGE
+ * @param checkBody is given the whole body, were it empty or of no use to the operation, before anything is made of it.
+ *        A stream of lines is then gathered first, and bounded like any other body.
+ * @throws VALIDATION_FAILED, UNSUPPORTED_MEDIA_TYPE, PAYLOAD_TOO_LARGE, and what `checkBody` throws
  */
-export async function readRequestInput(
-	route: RestRoute,
-	request: Request,
-	pathValues: Readonly<Record<string, string>>,
-	body: RequestBody,
-	bodyBytesMax: number,
-): Promise<Record<string, unknown>> {
+export async function readRequestInput(source: InputSource, checkBody?: BodyCheck): Promise<Record<string, unknown>> {
+	const { route, request, body } = source;
+	const { scope, rest } = route.operation;
+	const bodyBytesMax = Math.min(
+		source.bodyBytesMax,
+		scope === "public" ? REST_LIMITS.publicBodyBytesMax : Number.POSITIVE_INFINITY,
+		rest.body === "text" ? REST_LIMITS.textBodyBytesMax : Number.POSITIVE_INFINITY,
+	);
+	let checked: Uint8Array | undefined;
+	if (checkBody !== undefined) {
+		checked = await body.readWhole(bodyBytesMax);
+		checkBody(checked);
+	}
 	const input: Record<string, unknown> = {};
 	for (const field of route.pathFields) {
-		const value = pathValues[field]!;
+		const value = source.pathValues[field]!;
 		if (value.includes(REPLACEMENT)) requireDecodable(request.url);
 		input[field] = value;
 	}
 	readQuery(request.url, route.queryKinds, input);
-	const reads = route.operation.rest.body;
-	if (reads === undefined) return input;
-	const format = bodyFormat(request.headers, reads);
-	if (format === "ndjson") {
-		input.lines = splitLines(body.chunks(), LIMITS.importLineBytesMax);
+	for (const { field, header, kind } of route.headerFields) {
+		const value = request.headers.get(header);
+		if (value !== null) input[field] = convert(value, kind);
+	}
+	if (rest.body === undefined) return input;
+	if (rest.body === "text") {
+		input.body = decodeText(checked ?? (await body.readWhole(bodyBytesMax)));
 		return input;
 	}
-	const fields = parseBody(await body.readWhole(bodyBytesMax), format);
+	const format = bodyFormat(request.headers, rest.body);
+	if (format === "ndjson") {
+		input.lines = splitLines(checked === undefined ? body.chunks() : onlyChunk(checked), LIMITS.importLineBytesMax);
+		return input;
+	}
+	const fields = parseBody(checked ?? (await body.readWhole(bodyBytesMax)), format);
+	for (const { field, header } of route.headerFields) {
+		// Also where the header is absent: whoever writes the body may not be who wrote the headers.
+		if (Object.hasOwn(fields, field)) throw misplaced(field, `belongs in the header ${header}`);
+	}
 	for (const field in input) {
-		if (Object.hasOwn(fields, field)) {
-			throw new HiveError("VALIDATION_FAILED", `${field} stands in the address and may not be in the body`, { field });
-		}
+		if (Object.hasOwn(fields, field)) throw misplaced(field, "stands in the address");
 		fields[field] = input[field];
 	}
 	return fields;
+}
+
+const misplaced = (field: string, why: string): HiveError =>
+	new HiveError("VALIDATION_FAILED", `${field} ${why} and may not be in the body`, { field });
+
+async function* onlyChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+	yield bytes;
+}
+
+/** Nothing is left out, a byte order mark included: a signature may be about every byte. */
+function decodeText(bytes: Uint8Array): string {
+	try {
+		return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+	} catch (cause) {
+		throw new HiveError("VALIDATION_FAILED", "the body is not valid UTF-8", { field: "body" }, { cause });
+	}
 }
 
 function requireDecodable(url: string): void {

@@ -2,20 +2,17 @@ import { encode } from "@msgpack/msgpack";
 import { ERROR_TABLE, HiveError } from "../../base/errors.ts";
 import { newRequestId, type RandomBytes, REQUEST_ID_PATTERN } from "../../base/ids.ts";
 import type { Log } from "../../observe/log.ts";
-import type {
-	AnswerFacts,
-	ErrorBody,
-	Pipeline,
-	PipelineAnswer,
-	PipelineRequest,
-} from "../../operations/pipeline-types.ts";
+import type { AnswerFacts, ErrorBody, Pipeline, PipelineAnswer } from "../../operations/pipeline-types.ts";
 import { acceptedFormat, acceptsLines } from "./accept-header.ts";
 import { addFactHeaders, securityHeaders } from "./answer-headers.ts";
 import type { WireFormat } from "./body-format.ts";
+import type { CrossOrigin } from "./cross-origin.ts";
 import { lineStream } from "./line-stream.ts";
+import type { OverdueWatch } from "./overdue-watch.ts";
 import { isForeignPage } from "./page-origin.ts";
 import { type BodyDeadlines, RequestBody } from "./request-body.ts";
-import { readRequestInput } from "./request-input.ts";
+import { RestCall } from "./rest-call.ts";
+import { REST_LIMITS } from "./rest-limits.ts";
 import type { RestRoute } from "./rest-route.ts";
 import { toWireValue } from "./wire-value.ts";
 
@@ -28,6 +25,9 @@ export interface RestAdapterParts {
 	readonly isLoopbackOnly: boolean;
 	readonly maxBodyBytes: number;
 	readonly bodyDeadlines: BodyDeadlines;
+	readonly crossOrigin: CrossOrigin;
+	/** Of operations that are no streams. */
+	readonly overdueWatch: OverdueWatch;
 }
 
 /** One request being answered, as the server keeps track of it. */
@@ -36,6 +36,8 @@ export interface Exchange {
 	/** Decoded by the server; undefined where the address named no route as it stood. */
 	readonly pathValues: Readonly<Record<string, string>>;
 	readonly remoteAddress: string;
+	/** The client is to connect anew for its next request. */
+	readonly isLastOnConnection: boolean;
 	/** The client waits for us, not we for the client: its silence is no reason to hang up. */
 	isOurTurn: boolean;
 	/** Called once, when nothing is left to be sent. */
@@ -53,9 +55,11 @@ const CONTENT_TYPES = {
 /** Requests to pipeline calls, pipeline answers to responses. Decides nothing about what a caller may do. */
 export class RestAdapter {
 	readonly #baseHeaders: Record<string, string>;
+	readonly #isInvited: (origin: string) => boolean;
 
 	constructor(private readonly parts: RestAdapterParts) {
 		this.#baseHeaders = securityHeaders(parts.isTls);
+		this.#isInvited = (origin) => parts.crossOrigin.isInvited(origin);
 	}
 
 	/** Answers a request for an operation. Never rejects; `exchange.onEnd` is called when the last byte was made. */
@@ -69,22 +73,27 @@ export class RestAdapter {
 		if (!isAccepted) {
 			const offered = route.answer === "json" ? "application/json or application/msgpack" : "application/x-ndjson";
 			exchange.onEnd();
-			return this.refuse(new HiveError("NOT_ACCEPTABLE", `this answers ${offered}`), requestId, "json");
+			const headers = this.headersFor(request, exchange.isLastOnConnection);
+			return this.refuse(new HiveError("NOT_ACCEPTABLE", `this answers ${offered}`), requestId, "json", headers);
 		}
 		const body = new RequestBody(request, this.parts.bodyDeadlines);
-		let answer: PipelineAnswer;
-		try {
-			answer = await this.parts.pipeline.execute(this.#pipelineRequest(route, exchange, requestId, body));
-		} catch (cause) {
-			answer = { ok: false, error: this.#internal(cause, requestId), facts: { requestId } };
-		}
+		const call = this.#callOf(route, exchange, requestId, body);
+		const isStream = route.answer === "ndjson" || route.operation.rest.body === "ndjson";
+		const answer = await (isStream ? this.#execute(call) : this.#executeInTime(call));
 		return this.#render(route, exchange, answer, format ?? "json", body);
 	}
 
 	/** An answer that no operation gave: nothing there, another method, stopping. */
-	refuse(error: HiveError, requestId: string, format: WireFormat, extraHeaders?: Record<string, string>): Response {
-		const headers = { ...this.#baseHeaders, ...extraHeaders };
+	refuse(error: HiveError, requestId: string, format: WireFormat, headers: Record<string, string>): Response {
 		return this.#failure(error, { requestId }, headers, format);
+	}
+
+	/** What every answer to this request carries. A new object. */
+	headersFor(request: Request, isLastOnConnection: boolean): Record<string, string> {
+		const headers = { ...this.#baseHeaders };
+		this.parts.crossOrigin.addHeaders(headers, request);
+		if (isLastOnConnection) headers.Connection = "close";
+		return headers;
 	}
 
 	/** The client's own, if it can be kept; else a new one. */
@@ -93,30 +102,65 @@ export class RestAdapter {
 		return given !== null && REQUEST_ID_PATTERN.test(given) ? given : newRequestId(this.parts.random);
 	}
 
-	#pipelineRequest(route: RestRoute, exchange: Exchange, requestId: string, body: RequestBody): PipelineRequest {
-		const { request } = exchange;
+	#callOf(route: RestRoute, exchange: Exchange, requestId: string, body: RequestBody): RestCall {
+		const { request, pathValues, remoteAddress } = exchange;
 		const { headers } = request;
 		const authorization = headers.get("authorization");
 		const apiKey = headers.get("x-api-key");
 		const actingTenant = headers.get("x-tenant-id");
-		return {
-			operation: route.operation.name,
-			credentials: {
-				...(authorization === null ? undefined : { authorization }),
-				...(apiKey === null ? undefined : { apiKey }),
-				...(authorization === null &&
-					apiKey === null && { isForeignPage: isForeignPage(headers, this.parts.isLoopbackOnly) }),
+		return new RestCall(
+			{ route, request, pathValues, body, bodyBytesMax: this.parts.maxBodyBytes },
+			{
+				credentials: {
+					...(authorization === null ? undefined : { authorization }),
+					...(apiKey === null ? undefined : { apiKey }),
+					...(authorization === null &&
+						apiKey === null && {
+							isForeignPage: isForeignPage(headers, this.parts.isLoopbackOnly, this.#isInvited),
+						}),
+				},
+				...(actingTenant === null ? undefined : { actingTenant }),
+				requestId,
+				remoteAddress,
 			},
-			...(actingTenant === null ? undefined : { actingTenant }),
-			requestId,
-			remoteAddress: exchange.remoteAddress,
-			protocol: "rest",
-			// Made only when asked for: most operations never look.
-			get signal() {
-				return request.signal;
-			},
-			readInput: () => readRequestInput(route, request, exchange.pathValues, body, this.parts.maxBodyBytes),
-		};
+		);
+	}
+
+	async #execute(call: RestCall): Promise<PipelineAnswer> {
+		try {
+			return await this.parts.pipeline.execute(call);
+		} catch (cause) {
+			return this.#defect(cause, call);
+		}
+	}
+
+	/** What takes too long goes on unheard, until it notices that it was given up. */
+	#executeInTime(call: RestCall): Promise<PipelineAnswer> {
+		const { overdueWatch, pipeline } = this.parts;
+		return new Promise((resolve) => {
+			call.onOverdue = () => resolve(this.#giveUp(call));
+			overdueWatch.begin(call);
+			const end = (answer: PipelineAnswer): void => {
+				overdueWatch.end(call);
+				resolve(answer);
+			};
+			pipeline.execute(call).then(end, (cause: unknown) => end(this.#defect(cause, call)));
+		});
+	}
+
+	#giveUp(call: RestCall): PipelineAnswer {
+		const { requestId, operation } = call;
+		this.parts.log.warn({ request_id: requestId, operation }, "an operation took too long and was given up");
+		const error = new HiveError(
+			"OVERLOADED",
+			"this took too long and was given up; what was asked for may have been done all the same, or be done yet",
+		);
+		call.abort(error);
+		return { ok: false, error, facts: { requestId, retryAfterSeconds: REST_LIMITS.overdueRetrySeconds } };
+	}
+
+	#defect(cause: unknown, { requestId }: RestCall): PipelineAnswer {
+		return { ok: false, error: this.#internal(cause, requestId), facts: { requestId } };
 	}
 
 	#render(
@@ -127,7 +171,7 @@ export class RestAdapter {
 		body: RequestBody,
 	): Response {
 		const { facts } = answer;
-		const headers = { ...this.#baseHeaders };
+		const headers = this.headersFor(exchange.request, exchange.isLastOnConnection);
 		// The rest of such a body would have to be read before the next request on this connection.
 		if (body.leavesUnread(this.parts.maxBodyBytes) && !(answer.ok && route.answer === "ndjson")) {
 			headers.Connection = "close";

@@ -10,6 +10,13 @@ export type RestOperation = Pick<
 /** What text in a path or query becomes before the operation's schema sees it. */
 export type TextKind = "text" | "number" | "boolean";
 
+/** An input field that a header carries. */
+export interface HeaderField {
+	readonly field: string;
+	readonly header: string;
+	readonly kind: TextKind;
+}
+
 /** An operation's place in REST, worked out once. */
 export interface RestRoute {
 	readonly operation: RestOperation;
@@ -18,13 +25,14 @@ export interface RestRoute {
 	readonly path: string;
 	readonly pathFields: readonly string[];
 	readonly queryKinds: ReadonlyMap<string, TextKind>;
+	readonly headerFields: readonly HeaderField[];
 	readonly status: number;
 	readonly answer: "json" | "ndjson" | "text" | "html";
 }
 
 const PATH_FIELD = /\{([a-z_]+)\}/g;
 
-/** @throws an Error when two operations claim the same place: a defect of the table. */
+/** @throws an Error when two operations claim the same place, or one takes a field from two: a defect of the table. */
 export function compileRoutes(operations: readonly RestOperation[]): readonly RestRoute[] {
 	const taken = new Map<string, string>();
 	return operations.map((operation) => {
@@ -34,16 +42,40 @@ export function compileRoutes(operations: readonly RestOperation[]): readonly Re
 		const other = taken.get(place);
 		if (other !== undefined) throw new Error(`operations ${other} and ${operation.name} are both at ${place}`);
 		taken.set(place, operation.name);
+		const kindOf = (field: string): TextKind => textKind(fieldSchema(operation.input, field));
+		const pathFields = Array.from(path.matchAll(PATH_FIELD), (match) => match[1]!);
+		const queryFields = rest.query ?? [];
+		const headers = Object.entries(rest.headers ?? {});
+		requireDistinct(operation.name, [
+			...pathFields,
+			...queryFields,
+			...headers.map(([field]) => field),
+			...(rest.body === "text" ? ["body"] : []),
+			...(rest.body === "ndjson" ? ["lines"] : []),
+		]);
 		return {
 			operation,
 			method: rest.method,
 			path,
-			pathFields: Array.from(path.matchAll(PATH_FIELD), (match) => match[1]!),
-			queryKinds: new Map((rest.query ?? []).map((field) => [field, textKind(fieldSchema(operation.input, field))])),
+			pathFields,
+			queryKinds: new Map(queryFields.map((field) => [field, kindOf(field)])),
+			headerFields: headers.map(([field, header]) => ({ field, header, kind: kindOf(field) })),
 			status: rest.status ?? 200,
 			answer: rest.answer ?? "json",
 		};
 	});
+}
+
+function requireDistinct(operation: string, fields: readonly string[]): void {
+	const twice = fields.find((field, index) => fields.indexOf(field) !== index);
+	if (twice !== undefined) throw new Error(`operation ${operation} takes ${twice} from two places`);
+}
+
+/** The path of an address as it was sent, percent signs and all; without the query. */
+export function pathOf(url: string): string {
+	const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
+	const end = url.search(/[?#]/);
+	return url.slice(start, end < 0 ? undefined : end);
 }
 
 /** A path as Elysia writes it: `:name` for `{name}`. */

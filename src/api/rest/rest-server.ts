@@ -1,29 +1,39 @@
 import { Elysia } from "elysia";
+import { ClientAddress } from "../../access/client-address.ts";
 import { HiveError } from "../../base/errors.ts";
 import type { RandomBytes } from "../../base/ids.ts";
 import { isLoopback } from "../../base/loopback.ts";
 import type { Log } from "../../observe/log.ts";
 import type { Pipeline } from "../../operations/pipeline-types.ts";
 import { acceptedFormat } from "./accept-header.ts";
-import { securityHeaders } from "./answer-headers.ts";
+import { CrossOrigin } from "./cross-origin.ts";
+import { OverdueWatch } from "./overdue-watch.ts";
+import { type ListenerSocket, RenewableListener, type TlsPem } from "./renewable-listener.ts";
 import { type Exchange, RestAdapter } from "./rest-adapter.ts";
 import { REST_LIMITS } from "./rest-limits.ts";
-import { compileRoutes, elysiaPath, PathIndex, type RestOperation, type RestRoute } from "./rest-route.ts";
+import { compileRoutes, elysiaPath, PathIndex, pathOf, type RestOperation, type RestRoute } from "./rest-route.ts";
 
 export interface RestSettings {
 	readonly host: string;
 	/** 0: any that is free. */
 	readonly port: number;
-	/** Certificate chain and private key, as PEM text. */
-	readonly tls?: { readonly cert: string; readonly key: string };
+	readonly tls?: TlsPem;
 	/** Of bodies other than imports. */
 	readonly maxBodyBytes: number;
+	/** Addresses and networks whose `X-Forwarded-For` is believed. Default: none. */
+	readonly trustedProxies?: readonly string[];
+	/** Origins whose web pages may ask, as browsers write them. Default: none. */
+	readonly corsOrigins?: readonly string[];
+	/** For an operation that is no stream. Default: REST_LIMITS.requestTimeoutSeconds. */
+	readonly requestTimeoutSeconds?: number;
 	/** Default: REST_LIMITS.bodyStallMs. */
 	readonly bodyStallMs?: number;
 	/** Default: REST_LIMITS.connectionIdleSeconds. 8 to 255: Bun counts in steps of four, and one step may end at once. */
 	readonly connectionIdleSeconds?: number;
 	/** Default: REST_LIMITS.stopWaitMs. */
 	readonly stopWaitMs?: number;
+	/** Default: REST_LIMITS.tlsRetireMs. */
+	readonly tlsRetireMs?: number;
 }
 
 export interface RestServerParts {
@@ -43,6 +53,13 @@ export interface RestServer {
 	 * @throws what the system says when it can't: `EADDRINUSE`, `EACCES`, a TLS error
 	 */
 	start(): RestAddress;
+	/**
+	 * Speaks TLS with another certificate from now on. Answers under way are finished. Settles when no new connection gets the
+	 * old one.
+	 *
+	 * @throws what the TLS library says of the pair; the old one then stays
+	 */
+	reloadTls(tls: TlsPem): Promise<void>;
 	/**
 	 * Stops listening, closes idle connections, waits for answers under way (at most `stopWaitMs`), then closes the rest.
 	 * Idempotent.
@@ -64,23 +81,37 @@ export function createRestServer(parts: RestServerParts): RestServer {
 	return new ElysiaRestServer(parts);
 }
 
+interface ServedExchange extends Exchange {
+	readonly server: BunServer | null;
+}
+
 class ElysiaRestServer implements RestServer {
 	readonly #parts: RestServerParts;
 	readonly #adapter: RestAdapter;
 	readonly #routes: readonly RestRoute[];
 	readonly #paths: PathIndex;
 	readonly #pages: readonly Page[];
-	readonly #underWay = new Set<Exchange>();
-	#server: BunServer | undefined;
+	readonly #hasProxies: boolean;
+	readonly #clientAddress: ClientAddress;
+	readonly #crossOrigin: CrossOrigin;
+	readonly #overdueWatch: OverdueWatch;
+	readonly #listener: RenewableListener<BunServer>;
+	readonly #underWay = new Set<ServedExchange>();
 	#keepAliveTimer: Timer | undefined;
+	#isStarted = false;
 	#stopping: Promise<void> | undefined;
 
 	constructor(parts: RestServerParts) {
-		const { settings } = parts;
+		const { settings, log } = parts;
 		this.#parts = parts;
+		const trustedProxies = settings.trustedProxies ?? [];
+		this.#hasProxies = trustedProxies.length > 0;
+		this.#clientAddress = new ClientAddress(trustedProxies);
+		this.#crossOrigin = new CrossOrigin(settings.corsOrigins ?? []);
+		this.#overdueWatch = new OverdueWatch(settings.requestTimeoutSeconds ?? REST_LIMITS.requestTimeoutSeconds);
 		this.#adapter = new RestAdapter({
 			pipeline: parts.pipeline,
-			log: parts.log,
+			log,
 			random: parts.random,
 			isTls: settings.tls !== undefined,
 			isLoopbackOnly: isLoopback(settings.host),
@@ -89,10 +120,20 @@ class ElysiaRestServer implements RestServer {
 				stallMs: settings.bodyStallMs ?? REST_LIMITS.bodyStallMs,
 				totalMs: REST_LIMITS.bodyTotalMs,
 			},
+			crossOrigin: this.#crossOrigin,
+			overdueWatch: this.#overdueWatch,
 		});
 		this.#routes = compileRoutes(parts.operations);
 		this.#pages = documentPages(this.#routes, parts.version);
 		this.#paths = new PathIndex([...this.#routes, ...this.#pages]);
+		this.#listener = new RenewableListener({
+			host: settings.host,
+			port: settings.port,
+			tls: settings.tls,
+			retireMs: settings.tlsRetireMs ?? REST_LIMITS.tlsRetireMs,
+			open: (socket) => this.#listen(socket),
+			onError: (err) => log.error({ err }, "a listener did not end cleanly"),
+		});
 	}
 
 	get #idleSeconds(): number {
@@ -100,33 +141,26 @@ class ElysiaRestServer implements RestServer {
 	}
 
 	start(): RestAddress {
-		const { host, port, tls } = this.#parts.settings;
-		const app = this.#buildApp();
-		app.listen({
-			hostname: host,
-			port,
-			...(tls === undefined ? undefined : { tls }),
-			// Bodies are counted per route: an import has no limit.
-			maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-			idleTimeout: this.#idleSeconds,
-			// Or a second node on the same port would take half of the requests, instead of being told that it is taken.
-			reusePort: false,
-			development: false,
-		});
-		const server = app.server!;
-		this.#server = server;
+		const { host, tls } = this.#parts.settings;
+		const port = this.#listener.start().port!;
+		this.#isStarted = true;
+		this.#overdueWatch.start();
 		// Bun hangs up on a connection on which nothing moves, also while an operation works on its answer.
 		this.#keepAliveTimer = setInterval(
 			() => {
-				for (const exchange of this.#underWay) {
-					if (exchange.isOurTurn) server.timeout(exchange.request, this.#idleSeconds);
+				for (const { isOurTurn, server, request } of this.#underWay) {
+					if (isOurTurn) server?.timeout(request, this.#idleSeconds);
 				}
 			},
 			(this.#idleSeconds * 1000) / 3,
 		);
 		const shownHost = host.includes(":") ? `[${host}]` : host;
 		const scheme = tls === undefined ? "http" : "https";
-		return { host, port: server.port!, url: `${scheme}://${shownHost}:${server.port}` };
+		return { host, port, url: `${scheme}://${shownHost}:${port}` };
+	}
+
+	reloadTls(tls: TlsPem): Promise<void> {
+		return this.#listener.renew(tls);
 	}
 
 	stop(): Promise<void> {
@@ -135,21 +169,32 @@ class ElysiaRestServer implements RestServer {
 	}
 
 	async #stop(): Promise<void> {
-		const server = this.#server;
-		if (server === undefined) return;
+		if (!this.#isStarted) return;
 		const { settings, log } = this.#parts;
 		let timer: Timer | undefined;
 		const deadline = new Promise<"late">((resolve) => {
 			timer = setTimeout(() => resolve("late"), settings.stopWaitMs ?? REST_LIMITS.stopWaitMs);
 		});
-		// Closes idle connections at once and the others after their answers.
-		const outcome = await Promise.race([server.stop(false), deadline]);
+		const outcome = await Promise.race([this.#listener.close(), deadline]);
 		clearTimeout(timer);
 		if (outcome === "late") {
 			log.warn({ requests: this.#underWay.size }, "stopped with requests unanswered");
-			await server.stop(true);
+			await this.#listener.destroy();
 		}
 		clearInterval(this.#keepAliveTimer);
+		this.#overdueWatch.stop();
+	}
+
+	#listen(socket: ListenerSocket): BunServer {
+		const app = this.#buildApp();
+		app.listen({
+			...socket,
+			// Bodies are counted per route: an import has no limit.
+			maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+			idleTimeout: this.#idleSeconds,
+			development: false,
+		});
+		return app.server!;
 	}
 
 	#buildApp(): Elysia {
@@ -166,22 +211,28 @@ class ElysiaRestServer implements RestServer {
 				parse: "none",
 			});
 		}
-		app.all("/*", (context) => this.#answerNothing(context.request), { parse: "none" });
+		app.all("/*", (context) => this.#answerNothing(context as ServerContext), { parse: "none" });
 		app.onError((context) => {
 			this.#parts.log.error({ err: context.error }, "the server failed before a request reached its route");
-			return this.#refuse(context.request, new HiveError("INTERNAL", "something went wrong on our side"));
+			const error = new HiveError("INTERNAL", "something went wrong on our side");
+			return this.#refuse(context as unknown as ServerContext, error);
 		});
 		return app;
 	}
 
-	#answer(route: RestRoute, { request, params, server }: ServerContext): Response | Promise<Response> {
+	#answer(route: RestRoute, context: ServerContext): Response | Promise<Response> {
+		const { request, params, server } = context;
 		// The server matches addresses as they were sent. What it could not match comes again through Elysia's own router,
 		// with `..` resolved, and could then name something else than the client wrote.
-		if ((request as { params?: unknown }).params === undefined) return this.#answerNothing(request);
-		const exchange: Exchange = {
+		if ((request as { params?: unknown }).params === undefined) return this.#answerNothing(context);
+		const peer = server?.requestIP(request)?.address ?? "";
+		const forwardedFor = this.#hasProxies ? request.headers.get("x-forwarded-for") : null;
+		const exchange: ServedExchange = {
 			request,
+			server,
 			pathValues: params,
-			remoteAddress: server?.requestIP(request)?.address ?? "",
+			remoteAddress: this.#clientAddress.of(peer, forwardedFor),
+			isLastOnConnection: this.#listener.isRetiring(server),
 			isOurTurn: true,
 			onEnd: () => {
 				this.#underWay.delete(exchange);
@@ -191,29 +242,41 @@ class ElysiaRestServer implements RestServer {
 		return this.#adapter.answer(route, exchange);
 	}
 
-	async #answerPage(page: Page, { request }: ServerContext): Promise<Response> {
+	async #answerPage(page: Page, context: ServerContext): Promise<Response> {
 		const content = await page.load();
-		const headers = {
-			...securityHeaders(this.#parts.settings.tls !== undefined, page.policy),
-			"X-Request-ID": this.#adapter.requestId(request),
-			"Content-Type": page.contentType,
-		};
+		const headers = this.#headersFor(context);
+		if (page.policy !== undefined) headers["Content-Security-Policy"] = page.policy;
+		headers["Content-Type"] = page.contentType;
 		return new Response(content, { headers });
 	}
 
-	#answerNothing(request: Request): Response {
+	#answerNothing(context: ServerContext): Response {
+		const { request } = context;
 		const methods = this.#paths.methodsAt(pathOf(request.url));
+		if (methods.length > 0 && this.#crossOrigin.isPreflight(request)) {
+			const headers = this.#headersFor(context);
+			this.#crossOrigin.addPreflightHeaders(headers, methods);
+			return new Response(null, { status: 204, headers });
+		}
 		if (methods.length === 0 || methods.includes(request.method)) {
-			return this.#refuse(request, new HiveError("NOT_FOUND", "there is nothing at this address"));
+			return this.#refuse(context, new HiveError("NOT_FOUND", "there is nothing at this address"));
 		}
 		const allowed = methods.join(", ");
 		const error = new HiveError("METHOD_NOT_ALLOWED", `this address takes ${allowed}`, { allowed: methods });
-		return this.#refuse(request, error, { Allow: allowed });
+		return this.#refuse(context, error, { Allow: allowed });
 	}
 
-	#refuse(request: Request, error: HiveError, headers?: Record<string, string>): Response {
-		const format = acceptedFormat(request.headers.get("accept")) ?? "json";
-		return this.#adapter.refuse(error, this.#adapter.requestId(request), format, headers);
+	#refuse(context: ServerContext, error: HiveError, more?: Record<string, string>): Response {
+		const format = acceptedFormat(context.request.headers.get("accept")) ?? "json";
+		const headers = { ...this.#headersFor(context), ...more };
+		return this.#adapter.refuse(error, headers["X-Request-ID"]!, format, headers);
+	}
+
+	/** For what no operation answers. */
+	#headersFor({ request, server }: ServerContext): Record<string, string> {
+		const headers = this.#adapter.headersFor(request, this.#listener.isRetiring(server));
+		headers["X-Request-ID"] = this.#adapter.requestId(request);
+		return headers;
 	}
 }
 
@@ -222,13 +285,6 @@ interface ServerContext {
 	readonly request: Request;
 	readonly params: Readonly<Record<string, string>>;
 	readonly server: BunServer | null;
-}
-
-/** As it was sent, percent signs and all; without the query. */
-function pathOf(url: string): string {
-	const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
-	const end = url.search(/[?#]/);
-	return url.slice(start, end < 0 ? undefined : end);
 }
 
 /** Something to read besides the operations: the API's own description. */
