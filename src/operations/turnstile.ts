@@ -50,8 +50,8 @@ export const TURNSTILE_BOUNDS: TurnstileBounds = {
 		waitingPerTenantMax: 16,
 	},
 	streams: {
-		inAll: { countMax: 64, bytesMax: Number.POSITIVE_INFINITY },
-		perTenant: { countMax: 8, bytesMax: Number.POSITIVE_INFINITY },
+		inAll: { countMax: 512, bytesMax: Number.POSITIVE_INFINITY },
+		perTenant: { countMax: 64, bytesMax: Number.POSITIVE_INFINITY },
 		waitingInAllMax: 0,
 		waitingPerTenantMax: 0,
 	},

@@ -216,6 +216,12 @@ describe("headers", () => {
 		}
 	});
 
+	test("CONNECT is refused, and the connection with it: nobody would answer what follows", async () => {
+		const answer = await rawAnswer(server.port, "CONNECT * HTTP/1.1");
+		expect(statusOf(answer)).toBe(404);
+		expect(answer.toLowerCase()).toContain("\r\nconnection: close");
+	});
+
 	test.each(["abc", "a b ~", "x".repeat(128)])("the request id %s is kept", async (id) => {
 		expect((await get("/api/v1/things", { "x-request-id": id })).headers.get("x-request-id")).toBe(id);
 		expect(server.requests[0]!.requestId).toBe(id);

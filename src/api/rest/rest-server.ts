@@ -274,7 +274,9 @@ class ElysiaRestServer implements RestServer {
 
 	/** For what no operation answers. */
 	#headersFor({ request, server }: ServerContext): Record<string, string> {
-		const headers = this.#adapter.headersFor(request, this.#listener.isRetiring(server));
+		// After CONNECT the runtime takes what follows for a tunnel, and nobody would ever answer it.
+		const isLast = request.method === "CONNECT" || this.#listener.isRetiring(server);
+		const headers = this.#adapter.headersFor(request, isLast);
 		headers["X-Request-ID"] = this.#adapter.requestId(request);
 		return headers;
 	}
