@@ -35,8 +35,8 @@ const folder = mkdtempSync(join(dirname(outfile), ".build-"));
 const temporary = join(folder, "hive-vector");
 try {
 	await Bun.build({
-		// The worker is an entry of its own, so that it lies beside the main one, where the binary looks for it.
-		entrypoints: [join(ROOT, "bin/hive-vector.ts"), join(ROOT, "bin/shard-worker.ts")],
+		// The workers are entries of their own, so that they lie beside the main one, where the binary looks for them.
+		entrypoints: ["hive-vector.ts", "shard-worker.ts", "body-worker.ts"].map((name) => join(ROOT, "bin", name)),
 		root: join(ROOT, "bin"),
 		target: "bun",
 		// The command framework asks for the compiler only to run commands from TypeScript sources: a tenth of the binary.

@@ -15,6 +15,7 @@ import { EventLoopLag, systemEvery } from "../observe/event-loop-lag.ts";
 import type { Log } from "../observe/log.ts";
 import { Metrics } from "../observe/metrics.ts";
 import type { AuditTrail } from "../operations/audit-trail.ts";
+import { LoopTurns } from "../operations/loop-turns.ts";
 import { OPERATIONS } from "../operations/operation-table.ts";
 import { OperationPipeline } from "../operations/pipeline.ts";
 import type { Pipeline } from "../operations/pipeline-types.ts";
@@ -173,6 +174,7 @@ async function startOn(
 			monotonicMs: () => clock.monotonicMs(),
 			repeat: systemEvery,
 		}),
+		loopTurns: new LoopTurns(setImmediate),
 		audit: access.auditTrail,
 		observer: metrics,
 		log,

@@ -23,8 +23,9 @@ export interface PipelineRequest {
 	 * Reads and parses the input. Called only after authentication, permission and rate limit have passed.
 	 *
 	 * @param checkBody given for signed requests: the whole body as it came is passed to it before anything is parsed
+	 * @param turn      asked before each piece of a stream is worked on, so that streams take turns with everything else
 	 */
-	readInput(checkBody?: BodyCheck): Promise<unknown>;
+	readInput(checkBody?: BodyCheck, turn?: () => Promise<void>): Promise<unknown>;
 }
 
 /** Facts every authenticated answer carries as headers or fields, on success and failure alike. */

@@ -8,6 +8,7 @@ import type { TenantId } from "../base/ids.ts";
 import type { Tenant, TenantSource } from "../cluster/tenant-types.ts";
 import { type AuditTrail, isAuthFailure } from "./audit-trail.ts";
 import { inputError } from "./input-errors.ts";
+import type { LoopTurns } from "./loop-turns.ts";
 import type { AnyOperation, NodeServices } from "./node-services.ts";
 import type { Caller, OperationContext } from "./operation.ts";
 import type { AnswerFacts, Pipeline, PipelineAnswer, PipelineRequest } from "./pipeline-types.ts";
@@ -38,6 +39,7 @@ export interface PipelineParts {
 	readonly meter: UsageMeter;
 	readonly tenants: TenantSource;
 	readonly turnstile: Turnstile;
+	readonly loopTurns: LoopTurns;
 	/** undefined: the audit log is switched off. */
 	readonly audit: AuditTrail | undefined;
 	readonly services: NodeServices;
@@ -134,7 +136,9 @@ export class OperationPipeline implements Pipeline {
 		const leave = entered instanceof Promise ? await entered : entered;
 		let streams = false;
 		try {
-			const input = operation.input.safeParse(await request.readInput(identity?.checkBody));
+			const turn =
+				isStream && identity !== undefined ? () => this.#parts.loopTurns.next(identity.tenant.id) : undefined;
+			const input = operation.input.safeParse(await request.readInput(identity?.checkBody, turn));
 			if (!input.success) throw inputError(input.error);
 			passage.input = input.data;
 			const output = await operation.run(context, input.data);

@@ -10,6 +10,7 @@ import { HiveError } from "../../src/base/errors.ts";
 import { SYSTEM_TENANT, type TenantId } from "../../src/base/ids.ts";
 import type { Tenant, TenantUsage } from "../../src/cluster/tenant-types.ts";
 import { AuditTrail } from "../../src/operations/audit-trail.ts";
+import { LoopTurns } from "../../src/operations/loop-turns.ts";
 import type { AnyOperation, NodeServices } from "../../src/operations/node-services.ts";
 import { OperationPipeline } from "../../src/operations/pipeline.ts";
 import type { PipelineAnswer, PipelineRequest } from "../../src/operations/pipeline-types.ts";
@@ -76,6 +77,7 @@ class Rig {
 				monotonicMs: () => clock.monotonicMs(),
 				repeat: () => () => {},
 			}),
+			loopTurns: new LoopTurns(setImmediate),
 			audit,
 			services,
 			observer: {

@@ -1,9 +1,10 @@
 import type { BodyCheck } from "../../access/message-signature.ts";
 import { HiveError } from "../../base/errors.ts";
 import { LIMITS } from "../../base/limits.ts";
-import { bodyFormat, parseBody } from "./body-format.ts";
+import { bodyFormat } from "./body-format.ts";
+import type { BodyParser } from "./body-parser.ts";
 import { splitLines } from "./ndjson-lines.ts";
-import type { RequestBody } from "./request-body.ts";
+import type { RequestBody, Turn } from "./request-body.ts";
 import { REST_LIMITS } from "./rest-limits.ts";
 import type { RestRoute, TextKind } from "./rest-route.ts";
 
@@ -18,6 +19,7 @@ export interface InputSource {
 	/** The path's fields, decoded by the server; U+FFFD where that failed. */
 	readonly pathValues: Readonly<Record<string, string>>;
 	readonly body: RequestBody;
+	readonly parser: BodyParser;
 	readonly bodyBytesMax: number;
 }
 
@@ -26,9 +28,14 @@ export interface InputSource {
  *
  * @param checkBody is given the whole body, were it empty or of no use to the operation, before anything is made of it.
  *        A stream of lines is then gathered first, and bounded like any other body.
+ * @param turn asked before each piece of a stream of lines
  * @throws VALIDATION_FAILED, UNSUPPORTED_MEDIA_TYPE, PAYLOAD_TOO_LARGE, and what `checkBody` throws
  */
-export async function readRequestInput(source: InputSource, checkBody?: BodyCheck): Promise<Record<string, unknown>> {
+export async function readRequestInput(
+	source: InputSource,
+	checkBody?: BodyCheck,
+	turn?: Turn,
+): Promise<Record<string, unknown>> {
 	const { route, request, body } = source;
 	const { scope, rest } = route.operation;
 	const bodyBytesMax = Math.min(
@@ -59,10 +66,11 @@ export async function readRequestInput(source: InputSource, checkBody?: BodyChec
 	}
 	const format = bodyFormat(request.headers, rest.body);
 	if (format === "ndjson") {
-		input.lines = splitLines(checked === undefined ? body.chunks() : onlyChunk(checked), LIMITS.importLineBytesMax);
+		input.lines = splitLines(checked === undefined ? body.chunks(turn) : onlyChunk(checked), LIMITS.importLineBytesMax);
 		return input;
 	}
-	const fields = parseBody(checked ?? (await body.readWhole(bodyBytesMax)), format);
+	const parsed = source.parser.parse(checked ?? (await body.readWhole(bodyBytesMax)), format);
+	const fields = parsed instanceof Promise ? await parsed : parsed;
 	for (const { field, header } of route.headerFields) {
 		// Also where the header is absent: whoever writes the body may not be who wrote the headers.
 		if (Object.hasOwn(fields, field)) throw misplaced(field, `belongs in the header ${header}`);

@@ -6,6 +6,7 @@ import type { AnswerFacts, ErrorBody, Pipeline, PipelineAnswer } from "../../ope
 import { acceptedFormat, acceptsLines } from "./accept-header.ts";
 import { addFactHeaders, securityHeaders } from "./answer-headers.ts";
 import type { WireFormat } from "./body-format.ts";
+import type { BodyParser } from "./body-parser.ts";
 import type { CrossOrigin } from "./cross-origin.ts";
 import { lineStream } from "./line-stream.ts";
 import type { OverdueWatch } from "./overdue-watch.ts";
@@ -25,6 +26,7 @@ export interface RestAdapterParts {
 	readonly isLoopbackOnly: boolean;
 	readonly maxBodyBytes: number;
 	readonly bodyDeadlines: BodyDeadlines;
+	readonly bodyParser: BodyParser;
 	readonly crossOrigin: CrossOrigin;
 	/** Of operations that are no streams. */
 	readonly overdueWatch: OverdueWatch;
@@ -109,7 +111,7 @@ export class RestAdapter {
 		const apiKey = headers.get("x-api-key");
 		const actingTenant = headers.get("x-tenant-id");
 		return new RestCall(
-			{ route, request, pathValues, body, bodyBytesMax: this.parts.maxBodyBytes },
+			{ route, request, pathValues, body, parser: this.parts.bodyParser, bodyBytesMax: this.parts.maxBodyBytes },
 			{
 				credentials: {
 					...(authorization === null ? undefined : { authorization }),

@@ -1,6 +1,7 @@
 import type { BodyCheck, RequestMessage } from "../../access/message-signature.ts";
 import type { PipelineRequest } from "../../operations/pipeline-types.ts";
 import type { Patience } from "./overdue-watch.ts";
+import type { Turn } from "./request-body.ts";
 import { type InputSource, readRequestInput } from "./request-input.ts";
 import { signedMessage } from "./signed-message.ts";
 
@@ -54,15 +55,15 @@ export class RestCall implements PipelineRequest, Patience {
 		return this.#isReading;
 	}
 
-	readInput(checkBody?: BodyCheck): Promise<unknown> {
+	readInput(checkBody?: BodyCheck, turn?: Turn): Promise<unknown> {
 		const hasBody = checkBody !== undefined || this.source.route.operation.rest.body !== undefined;
-		return hasBody ? this.#readBody(checkBody) : readRequestInput(this.source);
+		return hasBody ? this.#readBody(checkBody, turn) : readRequestInput(this.source);
 	}
 
-	async #readBody(checkBody: BodyCheck | undefined): Promise<unknown> {
+	async #readBody(checkBody: BodyCheck | undefined, turn: Turn | undefined): Promise<unknown> {
 		this.#isReading = true;
 		try {
-			return await readRequestInput(this.source, checkBody);
+			return await readRequestInput(this.source, checkBody, turn);
 		} finally {
 			this.#isReading = false;
 		}

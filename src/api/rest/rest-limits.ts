@@ -4,6 +4,10 @@ export const REST_LIMITS = {
 	bodyDepthMax: 1_000,
 	/** Bodies up to here are read in one go; larger ones chunk by chunk, so that a stalled one is noticed. */
 	bodyWholeReadBytesMax: 64 * 1024,
+	/** Bodies from here on are parsed in a thread of their own: below, the way there costs more than the parsing. */
+	bodyOffThreadBytesMin: 64 * 1024,
+	/** Bodies on their way to that thread and back. */
+	bodiesParsingMax: 64,
 	/** Without a byte of the body for this long, the request is given up. */
 	bodyStallMs: 30_000,
 	/** A body that is not an import has arrived in full by then, however slowly it trickles. */

@@ -6,6 +6,8 @@ import { isLoopback } from "../../base/loopback.ts";
 import type { Log } from "../../observe/log.ts";
 import type { Pipeline } from "../../operations/pipeline-types.ts";
 import { acceptedFormat } from "./accept-header.ts";
+import { BodyParser } from "./body-parser.ts";
+import { startBodyThread } from "./body-thread.ts";
 import { CrossOrigin } from "./cross-origin.ts";
 import { OverdueWatch } from "./overdue-watch.ts";
 import { type ListenerSocket, RenewableListener, type TlsPem } from "./renewable-listener.ts";
@@ -95,6 +97,7 @@ class ElysiaRestServer implements RestServer {
 	readonly #clientAddress: ClientAddress;
 	readonly #crossOrigin: CrossOrigin;
 	readonly #overdueWatch: OverdueWatch;
+	readonly #bodyParser: BodyParser;
 	readonly #listener: RenewableListener<BunServer>;
 	readonly #underWay = new Set<ServedExchange>();
 	#keepAliveTimer: Timer | undefined;
@@ -109,6 +112,12 @@ class ElysiaRestServer implements RestServer {
 		this.#clientAddress = new ClientAddress(trustedProxies);
 		this.#crossOrigin = new CrossOrigin(settings.corsOrigins ?? []);
 		this.#overdueWatch = new OverdueWatch(settings.requestTimeoutSeconds ?? REST_LIMITS.requestTimeoutSeconds);
+		this.#bodyParser = new BodyParser({
+			offThreadBytesMin: REST_LIMITS.bodyOffThreadBytesMin,
+			pendingMax: REST_LIMITS.bodiesParsingMax,
+			start: startBodyThread,
+			log,
+		});
 		this.#adapter = new RestAdapter({
 			pipeline: parts.pipeline,
 			log,
@@ -120,6 +129,7 @@ class ElysiaRestServer implements RestServer {
 				stallMs: settings.bodyStallMs ?? REST_LIMITS.bodyStallMs,
 				totalMs: REST_LIMITS.bodyTotalMs,
 			},
+			bodyParser: this.#bodyParser,
 			crossOrigin: this.#crossOrigin,
 			overdueWatch: this.#overdueWatch,
 		});
@@ -183,6 +193,7 @@ class ElysiaRestServer implements RestServer {
 		}
 		clearInterval(this.#keepAliveTimer);
 		this.#overdueWatch.stop();
+		this.#bodyParser.close();
 	}
 
 	#listen(socket: ListenerSocket): BunServer {
