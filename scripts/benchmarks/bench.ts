@@ -1,12 +1,12 @@
 import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
-import Table from "cli-table3";
 import { loadGlove } from "./dataset.ts";
 import { benchPipeline } from "./pipeline-cost.ts";
 import { benchRawUsearch } from "./raw-usearch.ts";
 import { benchManyTenants, benchServed, SEARCH_BATCH } from "./served.ts";
 import { benchStartUp } from "./start-up.ts";
+import { mebibytes, ms, percent, printTable, whole } from "./table.ts";
 
 /**
  * Measures the compiled binary against raw USearch in the same run and prints tables; `--json FILE` keeps the figures.
@@ -26,20 +26,6 @@ const EF_SEARCHES = [32, 64, 128, 256];
 const EF_SEARCH = 128;
 const results: Record<string, unknown> = { machine: { cpu: cpus()[0]?.model, cores: cpus().length }, bun: Bun.version };
 
-const table = (head: string[], rows: string[][]): void => {
-	const drawn = new Table({
-		head,
-		style: { head: [], border: [] },
-		colAligns: ["left", ...head.slice(1).map(() => "right" as const)],
-	});
-	drawn.push(...rows);
-	console.log(drawn.toString());
-};
-const whole = (number: number): string => Math.round(number).toLocaleString("en");
-const ms = (number: number): string => number.toFixed(2);
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
-const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
-
 for (const count of values.vectors.map(Number)) {
 	const data = loadGlove(count);
 	console.log(
@@ -49,7 +35,7 @@ for (const count of values.vectors.map(Number)) {
 	const served = await benchServed(data, EF_SEARCHES, EF_SEARCH);
 	results[data.name] = { raw, served };
 
-	table(
+	printTable(
 		["search, k 10", "recall@10", "per second", "p50 ms", "p99 ms", "CPU ms", "served / raw"],
 		EF_SEARCHES.flatMap((efSearch, at) => {
 			const bare = raw.searches[at]!;
@@ -86,7 +72,7 @@ for (const count of values.vectors.map(Number)) {
 			],
 		]),
 	);
-	table(
+	printTable(
 		["insert, 1,000 a request", "per second", "of raw"],
 		[
 			["raw USearch add, 1 thread", whole(raw.addsPerSecond), ""],
@@ -103,7 +89,7 @@ for (const count of values.vectors.map(Number)) {
 		],
 	);
 	const idle = served.single;
-	table(
+	printTable(
 		["search, 1 connection, ef 128", "recall@10", "per second", "p50 ms", "p99 ms", "p99 / idle p99"],
 		[
 			["idle", "", whole(idle.perSecond), ms(idle.p50Ms), ms(idle.p99Ms), ""],
@@ -125,7 +111,7 @@ for (const count of values.vectors.map(Number)) {
 			]),
 		],
 	);
-	table(
+	printTable(
 		["one node", ""],
 		[
 			["memory after all of this", mebibytes(served.residentBytes)],
@@ -142,7 +128,7 @@ for (const tenantCount of values.quick ? [10] : [10, 1_000])
 	pipelines.push({ tenantCount, ...(await benchPipeline(tenantCount)) });
 Object.assign(results, { manyTenants, startUp, pipelines });
 console.log("\nWithout a data set");
-table(
+printTable(
 	["", "per second", "p50 ms", "p99 ms"],
 	[
 		[

@@ -71,8 +71,8 @@ class SecureServer {
 	}
 
 	async certificateBecomes(name: string): Promise<void> {
-		// Both are shown for a moment; after that only the new one is.
-		for (let inARow = 0; inARow < 10; ) {
+		// Both are shown for a moment, in turn by chance; after that only the new one is.
+		for (let inARow = 0; inARow < 40; ) {
 			inARow = (await certificateNameAt(this.port)) === name ? inARow + 1 : 0;
 			if (inARow === 0) await Bun.sleep(20);
 		}
