@@ -1,8 +1,9 @@
 import { stat } from "node:fs/promises";
 import type { TlsPem } from "../api/rest/renewable-listener.ts";
-import type { Every } from "../observe/event-loop-lag.ts";
+import { type Every, systemEvery } from "../observe/event-loop-lag.ts";
 import type { Log } from "../observe/log.ts";
-import { readTlsPair, type TlsPaths } from "./tls-files.ts";
+import type { EffectiveSettings } from "./settings.ts";
+import { readTlsPair, type TlsPaths, tlsPaths } from "./tls-files.ts";
 
 export interface CertificateWatcherParts {
 	readonly paths: TlsPaths;
@@ -12,6 +13,17 @@ export interface CertificateWatcherParts {
 	apply(pem: TlsPem): Promise<void>;
 	readonly log: Pick<Log, "info" | "error">;
 	readonly every: Every;
+}
+
+/** @returns undefined where the server speaks plain HTTP. */
+export function watchCertificate(
+	tls: EffectiveSettings["server"]["tls"],
+	current: TlsPem | undefined,
+	apply: CertificateWatcherParts["apply"],
+	log: CertificateWatcherParts["log"],
+): CertificateWatcher | undefined {
+	const paths = tlsPaths(tls);
+	return current && paths && new CertificateWatcher({ paths, current, apply, log, every: systemEvery });
 }
 
 /** Looks are cheap, and a renewed certificate is not urgent. */

@@ -2,8 +2,7 @@ import { type ListenerSocket, RenewableListener, type RenewableListenerParts } f
 import { REST_LIMITS } from "../api/rest/rest-limits.ts";
 import { HUB_LIMITS } from "../hub/hub-limits.ts";
 import type { HubServer } from "../hub/server/hub-server.ts";
-import { systemEvery } from "../observe/event-loop-lag.ts";
-import { CertificateWatcher } from "./certificate-watcher.ts";
+import { watchCertificate } from "./certificate-watcher.ts";
 import { openDataFolder } from "./data-folder.ts";
 import { openEmbeddedHub } from "./embedded-hub.ts";
 import { ensureServiceKey } from "./folder-secrets.ts";
@@ -11,7 +10,7 @@ import { explainListenError } from "./listen-error.ts";
 import type { ProcessParts } from "./process-parts.ts";
 import type { Settings } from "./settings.ts";
 import { Teardown } from "./teardown.ts";
-import { readTlsFiles, tlsPaths } from "./tls-files.ts";
+import { readTlsFiles } from "./tls-files.ts";
 
 export interface RunningHub {
 	/** `http://127.0.0.1:7801`, without a slash at the end. */
@@ -64,17 +63,7 @@ export async function startHub(settings: Settings, parts: ProcessParts): Promise
 			await closed;
 		});
 		const url = listener.start().url.origin;
-		const certificatePaths = tlsPaths(server.tls);
-		const watcher =
-			pem &&
-			certificatePaths &&
-			new CertificateWatcher({
-				paths: certificatePaths,
-				current: pem,
-				apply: (renewed) => listener.renew(renewed),
-				log,
-				every: systemEvery,
-			});
+		const watcher = watchCertificate(server.tls, pem, (renewed) => listener.renew(renewed), log);
 		teardown.add(() => watcher?.stop());
 		log.info({ url, version }, "the hub takes requests");
 		return {

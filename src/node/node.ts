@@ -25,7 +25,7 @@ import { WorkerPool } from "../shards/worker-pool.ts";
 import { startWorkerThread } from "../shards/worker-thread.ts";
 import { useNativeFolder } from "../storage/native-addons.ts";
 import { openAccess } from "./access-parts.ts";
-import { CertificateWatcher } from "./certificate-watcher.ts";
+import { watchCertificate } from "./certificate-watcher.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
 import { ensureClusterSecret } from "./folder-secrets.ts";
 import { type HubLink, openHubLink } from "./hub-link.ts";
@@ -36,7 +36,7 @@ import type { ProcessParts } from "./process-parts.ts";
 import type { Settings } from "./settings.ts";
 import { StoredUsage } from "./stored-usage.ts";
 import { Teardown } from "./teardown.ts";
-import { readTlsFiles, tlsPaths } from "./tls-files.ts";
+import { readTlsFiles } from "./tls-files.ts";
 import { UsageOutbox } from "./usage-outbox.ts";
 import { UsageReporter } from "./usage-reporter.ts";
 
@@ -225,17 +225,7 @@ async function startOn(
 	const { url } = rest.start();
 	state.listening(url);
 	teardown.add(() => rest.stop());
-	const certificatePaths = tlsPaths(server.tls);
-	const watcher =
-		pem &&
-		certificatePaths &&
-		new CertificateWatcher({
-			paths: certificatePaths,
-			current: pem,
-			apply: (renewed) => rest.reloadTls(renewed),
-			log,
-			every: systemEvery,
-		});
+	const watcher = watchCertificate(server.tls, pem, (renewed) => rest.reloadTls(renewed), log);
 	teardown.add(() => watcher?.stop());
 
 	new Trash(folder.path, random).empty().catch((err: unknown) => log.warn({ err }, "the trash could not be emptied"));

@@ -1,4 +1,4 @@
-import { setPriority } from "node:os";
+import { getPriority, setPriority } from "node:os";
 import { answerBody } from "./body-endpoint.ts";
 import type { ToBodyThread } from "./body-messages.ts";
 
@@ -6,10 +6,12 @@ import type { ToBodyThread } from "./body-messages.ts";
 
 declare const self: Worker;
 
-/** Bulk work gives way to requests that are small; only on Linux is this of the thread and not of the whole process. */
-const NICENESS = 5;
+/** How much nicer than the rest of the node: bulk work gives way to small requests. */
+const NICER_BY = 5;
+const NICENESS_MAX = 19;
 
-if (process.platform === "linux") setPriority(0, NICENESS);
+// Only on Linux is this of the thread; elsewhere it would be of the whole process.
+if (process.platform === "linux") setPriority(0, Math.min(NICENESS_MAX, getPriority(0) + NICER_BY));
 
 self.onmessage = (event: MessageEvent<ToBodyThread>) => {
 	const { answer, transfer } = answerBody(event.data);
