@@ -112,8 +112,10 @@ try {
 		const flooded = newTally();
 		const floods: FloodResult[] = [];
 		const ratios: number[] = [];
-		const collection = kind === "searches" ? "docs" : kind;
-		if (kind !== "searches") await node.call(flooderKey, "POST", "/collections", { name: kind, dimension: DIMENSION });
+		const collection = kind === "searches" ? "docs" : kind.replace(" ", "-");
+		if (kind !== "searches") {
+			await node.call(flooderKey, "POST", "/collections", { name: collection, dimension: DIMENSION });
+		}
 		for (let round = 0; round < ROUNDS; round++) {
 			const idleRound = newTally();
 			await quietSearches(node, keys, bodies, idleRound);

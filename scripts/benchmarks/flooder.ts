@@ -14,7 +14,8 @@ export interface FloodOrder {
 	readonly connections: number;
 }
 
-export const FLOOD_KINDS = ["searches", "inserts", "imports"] as const;
+/** `inserts`: ten vectors a call. `bulk inserts`: two megabytes a call, some eight hundred vectors. `imports`: streams of four times that. */
+export const FLOOD_KINDS = ["searches", "inserts", "bulk inserts", "imports"] as const;
 export type FloodKind = (typeof FLOOD_KINDS)[number];
 
 /** What came of it, printed as JSON. */
@@ -28,14 +29,14 @@ export interface FloodResult {
 	readonly refusalP99Ms: number;
 }
 
-const BODY_BYTES = 2 * 1024 * 1024;
-const DISTINCT_BODIES = 24;
-/** A body of an import is this many times an insert's. */
-const IMPORT_BODIES = 4;
+const BODY_BYTES = { inserts: 26 * 1024, "bulk inserts": 2 * 1024 * 1024, imports: 8 * 1024 * 1024 } as const;
+/** Bodies differ, up to so many bytes of them. */
+const BODIES_BYTES_MAX = 48 * 1024 * 1024;
+const BODY_COUNT_MAX = 200;
 
 async function flood(order: FloodOrder): Promise<FloodResult> {
-	const bodies = order.kind === "searches" ? searchBodies(order) : vectorBodies(order);
-	const path = { searches: "search", inserts: "vectors", imports: "import" }[order.kind];
+	const bodies = order.kind === "searches" ? searchBodies(order) : vectorBodies(order.kind, order.dimension);
+	const path = { searches: "search", inserts: "vectors", "bulk inserts": "vectors", imports: "import" }[order.kind];
 	const address = `${order.url}/api/v1/collections/${order.collection}/${path}`;
 	const contentType = order.kind === "imports" ? "application/x-ndjson" : "application/json";
 	const statuses: Record<string, number> = {};
@@ -98,12 +99,12 @@ function searchBodies({ dimension }: FloodOrder): Uint8Array[] {
 	return Array.from({ length: 200 }, () => Buffer.from(`{"vector":${vectorJson(dimension)},"limit":10}`));
 }
 
-function vectorBodies({ kind, dimension }: FloodOrder): Uint8Array[] {
+function vectorBodies(kind: keyof typeof BODY_BYTES, dimension: number): Uint8Array[] {
 	let id = 0;
-	return Array.from({ length: kind === "imports" ? DISTINCT_BODIES / IMPORT_BODIES : DISTINCT_BODIES }, () => {
+	const count = Math.min(BODY_COUNT_MAX, BODIES_BYTES_MAX / BODY_BYTES[kind]);
+	return Array.from({ length: count }, () => {
 		const rows: string[] = [];
-		const bytesMax = kind === "imports" ? IMPORT_BODIES * BODY_BYTES : BODY_BYTES;
-		for (let bytes = 0; bytes < bytesMax; bytes += (rows.at(-1) as string).length + 1) {
+		for (let bytes = 0; bytes < BODY_BYTES[kind]; bytes += (rows.at(-1) as string).length + 1) {
 			rows.push(`{"id":${id},"vector":${vectorJson(dimension)},"payload":{"number":${id},"text":"vector ${id}"}}`);
 			id++;
 		}

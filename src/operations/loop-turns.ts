@@ -29,7 +29,9 @@ export class LoopTurns {
 	next(tenantId: TenantId): Promise<void> {
 		return new Promise((resolve, reject) => {
 			if (!this.#queue.push(tenantId, resolve, 1, 0)) {
-				reject(new HiveError("OVERLOADED", "too many streams are under way; retry in a moment"));
+				reject(
+					new HiveError("OVERLOADED", "too many streams are under way; retry in a moment", { retry_after_seconds: 1 }),
+				);
 				return;
 			}
 			if (this.#isRunning) return;

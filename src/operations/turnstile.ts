@@ -47,7 +47,8 @@ export const TURNSTILE_BOUNDS: TurnstileBounds = {
 		inAll: { countMax: 4, bytesMax: 128 * MEBIBYTE },
 		perTenant: { countMax: 2, bytesMax: 64 * MEBIBYTE },
 		waitingInAllMax: 256,
-		waitingPerTenantMax: 16,
+		// A client that is refused comes again at once and sends its body again; one that waits costs little.
+		waitingPerTenantMax: 64,
 	},
 	streams: {
 		inAll: { countMax: 512, bytesMax: Number.POSITIVE_INFINITY },
