@@ -44,8 +44,8 @@ export class AuditVerify extends NodeCommand {
 
 async function verifyFiles(dataDir: string): Promise<AuditVerificationAnswer> {
 	const [{ auditFolder }, { verifyAuditFolder }] = await Promise.all([
-		import("../../src/access/audit-folder.ts"),
-		import("../../src/access/audit-verifier.ts"),
+		import("../../src/access/audit/audit-folder.ts"),
+		import("../../src/access/audit/audit-verifier.ts"),
 	]);
 	const folder = auditFolder(dataDir);
 	if (!existsSync(folder)) {

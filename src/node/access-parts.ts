@@ -1,5 +1,5 @@
-import { auditFolder } from "../access/audit-folder.ts";
-import { AuditLog } from "../access/audit-log.ts";
+import { auditFolder } from "../access/audit/audit-folder.ts";
+import { AuditLog } from "../access/audit/audit-log.ts";
 import { Authenticator } from "../access/authenticator.ts";
 import { BruteForceGuard } from "../access/brute-force-guard.ts";
 import { NonceJournal } from "../access/nonce-journal.ts";

@@ -1,4 +1,4 @@
-import type { AuditEvent, AuditSink } from "../access/audit-types.ts";
+import type { AuditEvent, AuditSink } from "../access/audit/audit-types.ts";
 import type { Identity } from "../access/authenticator.ts";
 import { ERROR_TABLE, HiveError } from "../base/errors.ts";
 import type { HubChange } from "../hub/models.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { AuditEntry, AuditReader } from "../access/audit-types.ts";
+import type { AuditEntry, AuditReader } from "../access/audit/audit-types.ts";
 import { HiveError } from "../base/errors.ts";
 import { tenantIdSchema } from "../base/schemas.ts";
 import { definedFields } from "./input-fields.ts";

@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { AuditReader } from "../access/audit-types.ts";
+import type { AuditReader } from "../access/audit/audit-types.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { RateLimiter } from "../access/rate-limiter.ts";
 import type { UsageMeter } from "../access/usage-meter.ts";

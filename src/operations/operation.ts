@@ -1,5 +1,5 @@
 import type { z } from "zod";
-import type { AuditEventName } from "../access/audit-types.ts";
+import type { AuditEventName } from "../access/audit/audit-types.ts";
 import type { TenantId } from "../base/ids.ts";
 import type { Permission } from "../base/schemas.ts";
 import type { Tenant } from "../cluster/tenant-types.ts";

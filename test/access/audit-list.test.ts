@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { listAuditFolder } from "../../src/access/audit-list.ts";
-import type { AuditEvent, AuditQuery } from "../../src/access/audit-types.ts";
+import { listAuditFolder } from "../../src/access/audit/audit-list.ts";
+import type { AuditEvent, AuditQuery } from "../../src/access/audit/audit-types.ts";
 import { START_MS } from "./access-fixture.ts";
 import { AuditRig, action, DAY_MS, failure, reasonOf } from "./audit-rig.ts";
 

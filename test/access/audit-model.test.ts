@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { cpSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { AuditLog } from "../../src/access/audit-log.ts";
-import { verifyAuditFolder } from "../../src/access/audit-verifier.ts";
+import { AuditLog } from "../../src/access/audit/audit-log.ts";
+import { verifyAuditFolder } from "../../src/access/audit/audit-verifier.ts";
 import { AuditRig, action, allEntries, DAY_MS } from "./audit-rig.ts";
 
 const step = fc.oneof(

@@ -1,9 +1,9 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type AuditFile, openAuditFile } from "../../src/access/audit-file.ts";
-import { type AuditBounds, AuditLog } from "../../src/access/audit-log.ts";
-import type { AuditEntry, AuditEvent, AuditQuery } from "../../src/access/audit-types.ts";
+import { type AuditFile, openAuditFile } from "../../src/access/audit/audit-file.ts";
+import { type AuditBounds, AuditLog } from "../../src/access/audit/audit-log.ts";
+import type { AuditEntry, AuditEvent, AuditQuery } from "../../src/access/audit/audit-types.ts";
 import { FakeClock } from "./access-fixture.ts";
 
 export const DAY_MS = 86_400_000;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { verifyAuditFolder } from "../../src/access/audit-verifier.ts";
+import { verifyAuditFolder } from "../../src/access/audit/audit-verifier.ts";
 import { AuditRig, action, DAY_MS, reasonOf } from "./audit-rig.ts";
 
 const DAYS = ["2030-01-01.jsonl", "2030-01-02.jsonl", "2030-01-03.jsonl"] as const;

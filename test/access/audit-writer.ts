@@ -1,4 +1,4 @@
-import { AuditLog } from "../../src/access/audit-log.ts";
+import { AuditLog } from "../../src/access/audit/audit-log.ts";
 import { systemClock } from "../../src/base/clock.ts";
 import { action } from "./audit-rig.ts";
 

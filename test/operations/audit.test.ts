@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import type { AuditLog } from "../../src/access/audit-log.ts";
+import type { AuditLog } from "../../src/access/audit/audit-log.ts";
 import { AUDIT_OPERATIONS } from "../../src/operations/audit.ts";
 import { inputError } from "../../src/operations/input-errors.ts";
 import { AuditRig, action, failure } from "../access/audit-rig.ts";

@@ -1,5 +1,5 @@
-import type { Clock } from "../base/clock.ts";
-import { HiveError } from "../base/errors.ts";
+import type { Clock } from "../../base/clock.ts";
+import { HiveError } from "../../base/errors.ts";
 import { AuditAppender, type TimedEvent } from "./audit-appender.ts";
 import { type OpenAuditFile, openAuditFile } from "./audit-file.ts";
 import { FLOOD_BOUNDS, type FloodBounds, FloodGate } from "./audit-flood.ts";

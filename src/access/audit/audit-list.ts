@@ -1,7 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
-import { HiveError } from "../base/errors.ts";
-import { parseInstant } from "../base/instant.ts";
+import { HiveError } from "../../base/errors.ts";
+import { parseInstant } from "../../base/instant.ts";
 import { parseEntry } from "./audit-entry.ts";
 import { dayFileName, dayOf, listDays } from "./audit-folder.ts";
 import { linesBackward, linesForward, offsetBefore } from "./audit-lines.ts";

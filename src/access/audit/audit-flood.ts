@@ -1,4 +1,4 @@
-import { clientNetwork } from "../base/network.ts";
+import { clientNetwork } from "../../base/network.ts";
 import type { AuditEvent, AuditEventName } from "./audit-types.ts";
 
 const DAY_MS = 86_400_000;

@@ -10,7 +10,7 @@ import {
 	writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { syncPath } from "../storage/durable-file.ts";
+import { syncPath } from "../../storage/durable-file.ts";
 
 const DAY_MS = 86_400_000;
 const COPY_BYTES = 64 * 1024;

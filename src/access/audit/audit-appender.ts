@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { syncPath } from "../storage/durable-file.ts";
+import { syncPath } from "../../storage/durable-file.ts";
 import { type ChainPlace, GENESIS, isSealed, parseEntry, sealEvent } from "./audit-entry.ts";
 import { type AuditFile, type OpenAuditFile, writeAt } from "./audit-file.ts";
 import { type AuditDay, cutTornEnd, dayFileName, dayOf, deleteOldDays, listDays } from "./audit-folder.ts";
