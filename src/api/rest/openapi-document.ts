@@ -177,6 +177,8 @@ function errors(route: RestRoute): Json {
 	const { operation, method } = route;
 	const possible = new Set([400, 406, 429, 500, 503]);
 	if (operation.scope !== "public") possible.add(401).add(403);
+	// Who signs instead of bringing a key may sign wrongly, and where no secret is set there is nothing to sign for.
+	else if (route.headerFields.length > 0) possible.add(401).add(404);
 	if (route.pathFields.length > 0) possible.add(404);
 	if (method !== "GET") possible.add(409);
 	if (operation.rest.body !== undefined) possible.add(413);
