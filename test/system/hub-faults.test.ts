@@ -161,6 +161,32 @@ describe("a node and a hub that are processes of their own, and what lies betwee
 		expect(performance.now() - startMs).toBeLessThan(1_000);
 	});
 
+	test("a suspension, a quota and a rate limit set at the hub hold without anyone asking for them", async () => {
+		await hub.ask("POST", "/tenants", { id: "globex", name: "Globex" });
+		const minted = await hub.ask("POST", "/tenants/globex/keys", { name: "app", permissions: ["READ_WRITE"] });
+		const key: string = JSON.parse(minted.text).api_key;
+		expect((await call(node, key, "POST", "/collections", { name: "docs", dimension: 2 })).status).toBe(201);
+		const insert = () => call(node, key, "POST", "/collections/docs/vectors", { vectors: [{ id: 1, vector: [1, 2] }] });
+		expect((await insert()).status).toBe(200);
+
+		const quota = { max_storage_bytes: null, max_vectors: 1, max_collections: null };
+		expect((await hub.ask("PUT", "/tenants/globex/quota", quota)).status).toBe(200);
+		const another = { vectors: [{ id: 2, vector: [1, 2] }] };
+		await until(async () => {
+			const answer = await call(node, key, "POST", "/collections/docs/vectors", another);
+			// What got in before the node heard of it makes room again.
+			if (answer.status === 200) await call(node, key, "DELETE", "/collections/docs/vectors/2");
+			return answer.body.code === "QUOTA_EXCEEDED";
+		});
+		const limits = { requests_per_minute: 7_777, requests_per_hour: 99_999, mcp_requests_per_minute: 7 };
+		expect((await hub.ask("PATCH", "/tenants/globex", { rate_limits: limits })).status).toBe(200);
+		await until(async () => (await list(key)).headers.get("x-ratelimit-limit") === "7777");
+		expect((await hub.ask("PATCH", "/tenants/globex", { active: false })).status).toBe(200);
+		await until(async () => (await list(key)).body.code === "TENANT_SUSPENDED");
+		expect((await hub.ask("PATCH", "/tenants/globex", { active: true })).status).toBe(200);
+		await until(async () => (await list(key)).status === 200);
+	});
+
 	for (const [name, misdeed] of Object.entries(MISDEEDS)) {
 		test(`known keys go on and nobody else comes in while the hub ${name}, and all is well afterwards`, async () => {
 			const { key: known } = await knownKey();
