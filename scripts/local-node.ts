@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "./free-port.ts";
 
 export const BINARY = join(import.meta.dir, "..", "dist", "hive-vector");
 
@@ -107,11 +108,4 @@ export class LocalNode {
 	removeData(): void {
 		rmSync(this.dataDir, { recursive: true, force: true });
 	}
-}
-
-function freePort(): number {
-	const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-	const { port } = listener;
-	listener.stop(true);
-	return port;
 }

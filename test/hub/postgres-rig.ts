@@ -3,6 +3,7 @@ import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SQL } from "bun";
+import { freePort } from "../../scripts/free-port.ts";
 import { type AbsentService, absentService } from "./absent-service.ts";
 
 /** A PostgreSQL server of the test's own, or why there is none. */
@@ -76,11 +77,4 @@ function findProgram(name: string): string | undefined {
 		.sort((one, other) => Number(other) - Number(one))
 		.map((version) => join(DEBIAN_FOLDER, version, "bin", name))
 		.find((path) => existsSync(path));
-}
-
-function freePort(): number {
-	const server = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-	const { port } = server;
-	server.stop(true);
-	return port;
 }

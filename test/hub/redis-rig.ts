@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RedisClient } from "bun";
+import { freePort } from "../../scripts/free-port.ts";
 import { type AbsentService, absentService } from "./absent-service.ts";
 
 export interface RedisServer {
@@ -69,11 +70,4 @@ async function startServer(program: string, port: number, folder: string): Promi
 		if (/ready to accept connections/i.test(said)) return server;
 	}
 	throw new Error(`${program} ended with ${await server.exited}:\n${said}`);
-}
-
-function freePort(): number {
-	const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-	const { port } = listener;
-	listener.stop(true);
-	return port;
 }

@@ -1,64 +1,35 @@
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { BINARY, LocalNode } from "../../scripts/local-node.ts";
+import { freePort } from "../../scripts/free-port.ts";
+import { LocalNode } from "../../scripts/local-node.ts";
 import { MISDEEDS, MisbehavingHub } from "../hub/misbehaving-hub.ts";
 import { type Answer, call } from "./client.ts";
+import { ServerProcess } from "./server-process.ts";
 
 setDefaultTimeout(60_000);
 
 const folder = mkdtempSync(join(tmpdir(), "hive-vector-hub-"));
 const unknownKey = (index: number) => `hh_live_${String(index).padStart(32, "x")}`;
 
-/** `hive-vector hub` as a process of its own, which can be killed and started again where it was. */
-class HubProcess {
-	readonly url: string;
-	readonly dataDir = join(folder, "hub");
-	private child: Bun.Subprocess | undefined;
-
-	constructor(private readonly port: number) {
-		this.url = `http://127.0.0.1:${port}`;
-	}
-
-	async start(): Promise<void> {
-		this.child = Bun.spawn([BINARY, "hub", "--data-dir", this.dataDir, "--port", String(this.port)], {
-			env: { ...process.env, HIVE_VECTOR_LOG_LEVEL: "warn" },
-			stdin: "ignore",
-			stdout: "ignore",
-			stderr: "inherit",
-		});
-		await until(async () => {
-			if (this.child?.exitCode !== null) throw new Error(`the hub ended with ${this.child?.exitCode}`);
-			return await fetch(`${this.url}/api/v1/health`).then(
-				(answer) => answer.ok,
-				() => false,
-			);
-		});
-	}
-
-	async kill(): Promise<void> {
-		this.child?.kill("SIGKILL");
-		await this.child?.exited;
-	}
-
-	secret(name: "admin.key" | "service.key"): string {
-		return readFileSync(join(this.dataDir, name), "utf8").trim();
-	}
-
-	/** As another node would. */
-	async ask(method: string, path: string, body?: unknown): Promise<{ status: number; text: string }> {
-		const answer = await fetch(`${this.url}/api/v1${path}`, {
-			method,
-			headers: { authorization: `Bearer ${this.secret("service.key")}`, "content-type": "application/json" },
-			...(body !== undefined && { body: JSON.stringify(body) }),
-		});
-		return { status: answer.status, text: await answer.text() };
-	}
+/** Asks a hub as another node would. */
+async function askHub(
+	hub: ServerProcess,
+	method: string,
+	path: string,
+	body?: unknown,
+): Promise<{ status: number; text: string }> {
+	const answer = await fetch(`${hub.url}/api/v1${path}`, {
+		method,
+		headers: { authorization: `Bearer ${hub.secret("service.key")}`, "content-type": "application/json" },
+		...(body !== undefined && { body: JSON.stringify(body) }),
+	});
+	return { status: answer.status, text: await answer.text() };
 }
 
 describe("a node and a hub that are processes of their own, and what lies between them", () => {
-	const hub = new HubProcess(freePort());
+	const hub = new ServerProcess("hub", join(folder, "hub"), freePort(), {});
 	const way = new MisbehavingHub(async (request) => {
 		const { pathname, search } = new URL(request.url);
 		try {
@@ -106,7 +77,7 @@ describe("a node and a hub that are processes of their own, and what lies betwee
 	});
 
 	const newKey = async (): Promise<{ key: string; id: string; hash: string }> => {
-		const { text } = await hub.ask("POST", "/tenants/acme/keys", {
+		const { text } = await askHub(hub, "POST", "/tenants/acme/keys", {
 			name: "app",
 			permissions: ["READ_WRITE"],
 			environment: "live",
@@ -155,22 +126,22 @@ describe("a node and a hub that are processes of their own, and what lies betwee
 	test("a key revoked at the hub is refused within a second of it", async () => {
 		const { key, id } = await newKey();
 		expect((await list(key)).status).toBe(200);
-		expect((await hub.ask("POST", `/keys/${id}/revoke`)).status).toBe(200);
+		expect((await askHub(hub, "POST", `/keys/${id}/revoke`)).status).toBe(200);
 		const startMs = performance.now();
 		await until(async () => (await list(key)).status === 401);
 		expect(performance.now() - startMs).toBeLessThan(1_000);
 	});
 
 	test("a suspension, a quota and a rate limit set at the hub hold without anyone asking for them", async () => {
-		await hub.ask("POST", "/tenants", { id: "globex", name: "Globex" });
-		const minted = await hub.ask("POST", "/tenants/globex/keys", { name: "app", permissions: ["READ_WRITE"] });
+		await askHub(hub, "POST", "/tenants", { id: "globex", name: "Globex" });
+		const minted = await askHub(hub, "POST", "/tenants/globex/keys", { name: "app", permissions: ["READ_WRITE"] });
 		const key: string = JSON.parse(minted.text).api_key;
 		expect((await call(node, key, "POST", "/collections", { name: "docs", dimension: 2 })).status).toBe(201);
 		const insert = () => call(node, key, "POST", "/collections/docs/vectors", { vectors: [{ id: 1, vector: [1, 2] }] });
 		expect((await insert()).status).toBe(200);
 
 		const quota = { max_storage_bytes: null, max_vectors: 1, max_collections: null };
-		expect((await hub.ask("PUT", "/tenants/globex/quota", quota)).status).toBe(200);
+		expect((await askHub(hub, "PUT", "/tenants/globex/quota", quota)).status).toBe(200);
 		const another = { vectors: [{ id: 2, vector: [1, 2] }] };
 		await until(async () => {
 			const answer = await call(node, key, "POST", "/collections/docs/vectors", another);
@@ -179,11 +150,11 @@ describe("a node and a hub that are processes of their own, and what lies betwee
 			return answer.body.code === "QUOTA_EXCEEDED";
 		});
 		const limits = { requests_per_minute: 7_777, requests_per_hour: 99_999, mcp_requests_per_minute: 7 };
-		expect((await hub.ask("PATCH", "/tenants/globex", { rate_limits: limits })).status).toBe(200);
+		expect((await askHub(hub, "PATCH", "/tenants/globex", { rate_limits: limits })).status).toBe(200);
 		await until(async () => (await list(key)).headers.get("x-ratelimit-limit") === "7777");
-		expect((await hub.ask("PATCH", "/tenants/globex", { active: false })).status).toBe(200);
+		expect((await askHub(hub, "PATCH", "/tenants/globex", { active: false })).status).toBe(200);
 		await until(async () => (await list(key)).body.code === "TENANT_SUSPENDED");
-		expect((await hub.ask("PATCH", "/tenants/globex", { active: true })).status).toBe(200);
+		expect((await askHub(hub, "PATCH", "/tenants/globex", { active: true })).status).toBe(200);
 		await until(async () => (await list(key)).status === 200);
 	});
 
@@ -201,12 +172,12 @@ describe("a node and a hub that are processes of their own, and what lies betwee
 
 	test("an answer from before a revocation does not bring the key back", async () => {
 		const { key, id, hash } = await newKey();
-		const before = await hub.ask("POST", "/keys/validate", { key_hash: hash });
+		const before = await askHub(hub, "POST", "/keys/validate", { key_hash: hash });
 		const known = await newKey();
 		expect((await list(known.key)).status).toBe(200);
-		await hub.ask("POST", `/keys/${id}/revoke`);
+		await askHub(hub, "POST", `/keys/${id}/revoke`);
 		// What the feed tells of in order has been heard when the last of it has.
-		await hub.ask("POST", `/keys/${known.id}/revoke`);
+		await askHub(hub, "POST", `/keys/${known.id}/revoke`);
 		await until(async () => (await list(known.key)).status === 401);
 		way.misdeed = (request) =>
 			request.url.endsWith("/keys/validate") ? new Response(before.text, { status: before.status }) : undefined;
@@ -229,11 +200,11 @@ describe("a node and a hub that are processes of their own, and what lies betwee
 		newKeyUnknownHere = newKey();
 		await newKeyUnknownHere;
 		// The feed is read to its end when the next question is one it waits with.
-		const { cursor } = JSON.parse((await hub.ask("GET", "/changes")).text);
+		const { cursor } = JSON.parse((await askHub(hub, "GET", "/changes")).text);
 		await until(() => way.cursors.at(-1) === cursor);
 		await way.leave();
 		await expectCachedOnly(known);
-		await hub.ask("POST", `/keys/${revoked.id}/revoke`);
+		await askHub(hub, "POST", `/keys/${revoked.id}/revoke`);
 		expect((await list(revoked.key)).status).toBe(200);
 		way.cursors.length = 0;
 		way.comeBack();
@@ -253,11 +224,4 @@ describe("a node and a hub that are processes of their own, and what lies betwee
 /** Asks again until it is so. The test's own time limit ends it. */
 async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
 	while (!(await isSo())) await Bun.sleep(10);
-}
-
-function freePort(): number {
-	const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-	const { port } = listener;
-	listener.stop(true);
-	return port;
 }

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { RedisClient } from "bun";
 import { CapturedProcess } from "../../scripts/attacks/captured-process.ts";
 import { RawClient, type RawRequest } from "../../scripts/attacks/raw-http.ts";
+import { freePort } from "../../scripts/free-port.ts";
 import { type RedisRig, startRedis } from "../hub/redis-rig.ts";
 
 /** Files whose whole content is a secret that the binary itself made, readable by its owner alone. */
@@ -67,13 +68,6 @@ async function run(name: string, args: readonly string[], env: Record<string, st
 	await program.ended();
 	running.delete(program);
 	exhibits.set(`output of ${name}`, program.output());
-}
-
-function freePort(): number {
-	const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-	const { port } = listener;
-	listener.stop(true);
-	return port;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: answers are held against expectations, not typed

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../../scripts/free-port.ts";
 import { BINARY, LocalNode } from "../../scripts/local-node.ts";
 import { certificateNameAt, makeCertificate, TlsClient } from "../rest/tls-fixture.ts";
 
@@ -82,13 +83,6 @@ class SecureServer {
 		this.process.kill("SIGTERM");
 		await this.process.exited;
 	}
-}
-
-function freePort(): number {
-	const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-	const { port } = listener;
-	listener.stop(true);
-	return port;
 }
 
 describe("TLS", () => {

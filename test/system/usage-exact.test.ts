@@ -2,9 +2,10 @@ import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../../scripts/free-port.ts";
 import { type Answer, call, newTenant } from "./client.ts";
-import { freePort, ServerProcess } from "./hub-and-node.ts";
 import { randomVector, seededRandom } from "./random.ts";
+import { ServerProcess } from "./server-process.ts";
 
 setDefaultTimeout(120_000);
 

@@ -56,10 +56,3 @@ export class ServerProcess {
 		await this.#process?.exited;
 	}
 }
-
-export function freePort(): number {
-	const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-	const { port } = listener;
-	listener.stop(true);
-	return port;
-}
