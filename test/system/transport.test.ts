@@ -25,10 +25,15 @@ beforeAll(async () => {
 	node = await LocalNode.start({ cluster: false, env: { HIVE_VECTOR_SERVER_CORS_ALLOWED_ORIGINS: APP } });
 });
 afterAll(async () => {
+	for (const child of servers) child.kill("SIGKILL");
+	await Promise.all(servers.map((child) => child.exited));
 	await node.stop();
 	node.removeData();
 	rmSync(folder, { recursive: true });
 });
+
+/** Also those of a test that failed before it stopped them. */
+const servers: Bun.Subprocess[] = [];
 
 /** A server of the binary that speaks TLS. */
 class SecureServer {
@@ -51,6 +56,7 @@ class SecureServer {
 				HIVE_VECTOR_SERVER_TLS_KEY: keyPath,
 			},
 		});
+		servers.push(child);
 		const server = new SecureServer(port, child);
 		while (!(await server.isAnswering(path))) {
 			if (child.exitCode !== null) throw new Error(`${command} ended with exit code ${child.exitCode}`);
