@@ -17,12 +17,15 @@ export const metricSchema = z.enum(["cosine", "dot", "euclidean"]);
 export const quantizationSchema = z.enum(["f32", "f16", "bf16", "i8"]);
 export const indexKindSchema = z.enum(["auto", "hnsw", "exact"]);
 export const payloadIndexTypeSchema = z.enum(["keyword", "integer", "float", "bool", "datetime", "text"]);
+/** Copies that must have a write, or are asked for a read: one, a majority, or every one. */
+export const consistencySchema = z.enum(["one", "quorum", "all"]);
 export const permissionSchema = z.enum(["ADMIN", "READ_WRITE", "READ_ONLY", "MCP"]);
 
 export type Metric = z.infer<typeof metricSchema>;
 export type Quantization = z.infer<typeof quantizationSchema>;
 export type IndexKind = z.infer<typeof indexKindSchema>;
 export type PayloadIndexType = z.infer<typeof payloadIndexTypeSchema>;
+export type Consistency = z.infer<typeof consistencySchema>;
 export type Permission = z.infer<typeof permissionSchema>;
 
 export const tenantIdSchema = z

@@ -1,6 +1,6 @@
 import type { Filter } from "../base/filter.ts";
 import type { TenantId, VectorId } from "../base/ids.ts";
-import type { PayloadIndexType } from "../base/schemas.ts";
+import type { Consistency, PayloadIndexType } from "../base/schemas.ts";
 import type { CollectionPatch, CollectionRecord, NewCollection } from "../hub/models.ts";
 import type {
 	ReadOptions,
@@ -14,23 +14,33 @@ import type {
 	WriteResult,
 } from "../storage/shard-types.ts";
 
-/** One collection of one tenant, wherever its shards are. Handed out by `Tenant` only. */
+/**
+ * One collection of one tenant, wherever its shards are. Handed out by `Tenant` only.
+ *
+ * `consistency` is how many copies must have a write, or are asked for a read; the node's settings decide where it is left out.
+ * All throw NO_QUORUM when too few copies answer.
+ */
 export interface Collection {
 	readonly record: CollectionRecord;
 	/** Splits by shard; each shard writes its part atomically. @throws QUOTA_EXCEEDED before anything is written. */
-	upsert(batch: UpsertBatch): Promise<WriteResult>;
+	upsert(batch: UpsertBatch, consistency?: Consistency): Promise<WriteResult>;
 	/** @throws VECTOR_NOT_FOUND */
-	update(request: UpdateRequest): Promise<WriteResult>;
-	delete(selector: Selector): Promise<WriteResult>;
+	update(request: UpdateRequest, consistency?: Consistency): Promise<WriteResult>;
+	delete(selector: Selector, consistency?: Consistency): Promise<WriteResult>;
 	/** In the order of `ids`; undefined where there is none. */
-	get(ids: readonly VectorId[], options: ReadOptions): Promise<readonly (StoredVector | undefined)[]>;
-	count(filter: Filter | undefined): Promise<number>;
+	get(
+		ids: readonly VectorId[],
+		options: ReadOptions,
+		consistency?: Consistency,
+	): Promise<readonly (StoredVector | undefined)[]>;
+	count(filter: Filter | undefined, consistency?: Consistency): Promise<number>;
 	/** In id order over all shards. `cursor` is opaque, made by the page before; VALIDATION_FAILED when it is not. */
 	scroll(
 		request: ReadOptions & { filter?: Filter; limit: number; cursor?: string },
+		consistency?: Consistency,
 	): Promise<{ vectors: readonly StoredVector[]; cursor: string | null }>;
 	/** One answer a request, each merged over the shards. */
-	search(requests: readonly SearchRequest[]): Promise<readonly SearchAnswer[]>;
+	search(requests: readonly SearchRequest[], consistency?: Consistency): Promise<readonly SearchAnswer[]>;
 	/** Counts summed over shards, index state the least ready. */
 	stats(): Promise<ShardStats>;
 	createPayloadIndex(field: string, type: PayloadIndexType): Promise<CollectionRecord>;

@@ -162,13 +162,26 @@ export interface UsageReport {
 	readonly keys?: readonly { readonly api_key_id: string; readonly last_used_at: string }[];
 }
 
+/**
+ * `joining`: takes writes and is being filled; `draining`: still answers, and is being emptied; `removed`: dead, its copies are being
+ * replaced. A member that has left, one way or the other, is among the retired.
+ */
+export type MemberState = "joining" | "active" | "draining" | "removed";
+
 export interface TopologyMember {
 	readonly node_id: string;
-	readonly state: "active" | "draining";
+	/** The node's identity, as libp2p writes it: only its holder is heard as this node. */
+	readonly peer_id: string;
+	readonly state: MemberState;
+	/** Where it was reached last, as multiaddresses. */
 	readonly addresses: readonly string[];
+	/** Whether it runs the cluster's embedded hub, which the others reach through it. */
+	readonly serves_hub: boolean;
 }
 
 export interface Topology {
 	readonly version: number;
 	readonly members: readonly TopologyMember[];
+	/** Nodes that have left. Their identities are never let in again: they may hold what was deleted since. Newest last. */
+	readonly retired: readonly { readonly node_id: string; readonly peer_id: string }[];
 }

@@ -9,10 +9,15 @@ import type {
 	SearchRequest,
 	Selector,
 	ShardConfig,
+	ShardDigest,
 	ShardStats,
 	StoredVector,
 	UpdateRequest,
+	UpdateResult,
 	UpsertBatch,
+	Version,
+	VersionedRows,
+	VersionList,
 	WriteAllowance,
 	WriteResult,
 } from "../storage/shard-types.ts";
@@ -37,10 +42,21 @@ export interface ShardCalls {
 	create(): void;
 	/** What `upsert` or `update` would change, exactly; writes nothing. */
 	measure(write: { readonly upsert: UpsertBatch } | { readonly update: UpdateRequest }): WriteResult;
-	upsert(batch: UpsertBatch, allowance: WriteAllowance): WriteResult;
-	/** VECTOR_NOT_FOUND when the id is absent. */
-	update(request: UpdateRequest, allowance: WriteAllowance): WriteResult;
-	delete(selector: Selector): WriteResult;
+	/** @param version of all its documents, for which the newest version wins; without one the shard gives it a newer one than any. */
+	upsert(batch: UpsertBatch, allowance: WriteAllowance, version?: Version): WriteResult;
+	/** VECTOR_NOT_FOUND when the id is absent. The shard gives the version. */
+	update(request: UpdateRequest, allowance: WriteAllowance): UpdateResult;
+	/** @param version only with ids: deletes what is older, and leaves word of it also where there is nothing (yet). */
+	delete(selector: Selector, version?: Version): WriteResult;
+	/** Takes over rows of another copy: for each id the newest version wins. Idempotent. */
+	merge(rows: VersionedRows): WriteResult;
+	/** What is known of these ids, deleted ones included; ids never heard of are left out. In no order. */
+	rows(ids: readonly VectorId[]): VersionedRows;
+	/** @param bucketCount a power of two, 1..65536 */
+	digest(bucketCount: number): ShardDigest;
+	versions(bucketCount: number, buckets: readonly number[]): VersionList;
+	/** Word of deletions before this time, unix milliseconds, may go once it is old enough: all copies have heard of them. */
+	allowPurge(beforeMs: number): void;
 	get(ids: readonly VectorId[], options: ReadOptions): readonly (StoredVector | undefined)[];
 	count(filter: Filter | undefined): number;
 	scroll(request: ScrollRequest): ScrollPage;

@@ -10,6 +10,8 @@ export interface ShardConfig {
 	readonly index: IndexKind;
 	readonly hnsw: { readonly m: number; readonly ef_construction: number; readonly ef_search: number };
 	readonly payloadIndexes: Readonly<Record<string, PayloadIndexType>>;
+	/** Other nodes have copies: word of a deletion is kept until `allowPurge` says that all have heard of it. */
+	readonly isReplicated: boolean;
 }
 
 /** Vectors to write whole: what had the same id before is replaced, payload included. The last of equal ids wins. */
@@ -50,6 +52,46 @@ export interface WriteResult {
 	readonly bytesDelta: number;
 	/** Ids that were written, or deleted (those that existed), as asked. */
 	readonly affectedCount: number;
+	/** Of a write with a version: the newest version that stood in its way, when one did. The write is void for that id here. */
+	readonly supersededBy?: Version;
+}
+
+/** When and where a document was written: 16 bytes, hybrid time and node (hybrid-clock.ts). As bytes they sort by age. */
+export type Version = Uint8Array;
+
+/** Documents as they are, deleted ones included: what copies of a shard exchange. No id twice. */
+export interface VersionedRows {
+	readonly ids: readonly VectorId[];
+	/** 16 bytes a row. */
+	readonly versions: Uint8Array;
+	/** 1: the document was deleted. */
+	readonly deleted: Uint8Array;
+	/** float32, the vectors of the rows that live, one after the other. */
+	readonly vectors: Float32Array;
+	/** Per row; undefined where deleted or without payload. */
+	readonly payloads: readonly (string | undefined)[];
+}
+
+/** An update, with the row as it is now: what other copies are given. */
+export interface UpdateResult extends WriteResult {
+	readonly row: VersionedRows;
+}
+
+/** Sums over the documents that live, by bucket (hash of the id): equal sums, equal documents in equal versions. */
+export interface ShardDigest {
+	/** The commit it is of. */
+	readonly seq: number;
+	readonly bucketCount: number;
+	/** Two numbers of 32 bits a bucket. */
+	readonly sums: Uint32Array;
+	readonly vectorCount: number;
+}
+
+/** Ids with their versions, deleted ones included, of some buckets. */
+export interface VersionList {
+	readonly ids: readonly VectorId[];
+	readonly versions: Uint8Array;
+	readonly deleted: Uint8Array;
 }
 
 /** What a write may add at most; a write that would add more is refused with QUOTA_EXCEEDED before anything is written. */
