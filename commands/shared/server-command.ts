@@ -41,13 +41,11 @@ export abstract class ServerCommand extends BaseCommand {
 	 * Runs a server until a signal has stopped it, then ends the process. SIGHUP reads TLS certificates again. Never resolves.
 	 *
 	 * @param start may be under way when the signal comes: the server is then stopped as soon as it runs
-	 * @throws what `start` throws
+	 * @throws what `start` throws; what the server failed with later, once it is stopped
 	 */
-	protected async runUntilSignal<S extends { stop(): Promise<void>; reloadTls?(): Promise<void> }>(
-		start: () => Promise<S>,
-		{ log }: ProcessParts,
-		greet: (server: S) => void,
-	): Promise<never> {
+	protected async runUntilSignal<
+		S extends { stop(): Promise<void>; reloadTls?(): Promise<void>; readonly failed?: Promise<never> },
+	>(start: () => Promise<S>, { log }: ProcessParts, greet: (server: S) => void): Promise<never> {
 		const [{ stopOnSignals }, { reloadOnHangup }] = await Promise.all([
 			import("../../src/node/shutdown-signals.ts"),
 			import("../../src/node/reload-signal.ts"),
@@ -61,7 +59,12 @@ export abstract class ServerCommand extends BaseCommand {
 		const server = await starting;
 		if (server.reloadTls !== undefined) reloadOnHangup(process, async () => await server.reloadTls?.());
 		greet(server);
-		return await new Promise<never>(() => {});
+		try {
+			return await (server.failed ?? new Promise<never>(() => {}));
+		} catch (cause) {
+			await server.stop();
+			throw cause;
+		}
 	}
 
 	// A signal stops the server in order; it doesn't end the process.

@@ -92,11 +92,12 @@ export class Authenticator {
 	}
 
 	/**
-	 * Who asks, in the own tenant. Synchronous while the key is cached: a promise costs more than all of this.
+	 * Who asks, in the own tenant. Synchronous while the key is cached, but for signed requests in a cluster: a promise costs
+	 * more than all of this.
 	 *
 	 * @throws AUTH_MISSING, AUTH_INVALID_FORMAT (the hub was not asked), AUTH_INVALID, AUTH_KEY_EXPIRED, AUTH_IP_DENIED,
-	 *         AUTH_SIGNATURE_INVALID, TENANT_SUSPENDED, HUB_UNAVAILABLE, OVERLOADED (too many signed requests);
-	 *         AUTH_RATE_LIMIT instead of any of them to an address that is shut out
+	 *         AUTH_SIGNATURE_INVALID, TENANT_SUSPENDED, HUB_UNAVAILABLE, OVERLOADED (too many signed requests),
+	 *         NO_QUORUM (nobody can tell whether a signature was used before); AUTH_RATE_LIMIT instead of any of them to an address that is shut out
 	 */
 	identify(credentials: Credentials, origin: RequestOrigin): Identity | Promise<Identity> {
 		const { remoteAddress } = origin;
@@ -106,7 +107,13 @@ export class Authenticator {
 			presented = presentedKey(credentials);
 			if (presented === undefined) return this.#anonymous(credentials.isForeignPage === true);
 			cached = this.#directory.cachedKey(presented.hash);
-			if (cached !== undefined) return this.#admitFrom(origin, cached, presented.apiKey);
+			if (cached !== undefined) {
+				const admitted = this.#admitFrom(origin, cached, presented.apiKey);
+				if (!(admitted instanceof Promise)) return admitted;
+				return admitted.catch((error: unknown) => {
+					throw this.#refusalFor(error, remoteAddress);
+				});
+			}
 		} catch (error) {
 			throw this.#refusalFor(error, remoteAddress);
 		}
@@ -120,7 +127,7 @@ export class Authenticator {
 		try {
 			const lookup = await this.#directory.lookupKey(hash);
 			this.#proven.delete(hash);
-			const identity = this.#admitFrom(origin, lookup, apiKey);
+			const identity = await this.#admitFrom(origin, lookup, apiKey);
 			if (this.#proven.size >= PROVEN_COUNT_MAX) this.#proven.delete(this.#proven.values().next().value!);
 			this.#proven.add(hash);
 			return identity;
@@ -161,13 +168,20 @@ export class Authenticator {
 		return this.#identityOf(key, requireActive(tenant));
 	}
 
-	#admitFrom(origin: RequestOrigin, lookup: KeyLookup | undefined, apiKey: string): Identity {
+	#admitFrom(origin: RequestOrigin, lookup: KeyLookup | undefined, apiKey: string): Identity | Promise<Identity> {
 		const { key, tenant } = this.#requireLive(lookup);
 		this.#requireAllowed(key, origin.remoteAddress);
-		const checkBody = key.signing_required ? this.#signatures.verify(origin.message, key, apiKey) : undefined;
+		if (!key.signing_required) return this.#admitted(origin, key, tenant);
+		const checkBody = this.#signatures.verify(origin.message, key, apiKey);
+		return checkBody instanceof Promise
+			? checkBody.then((check) => ({ ...this.#admitted(origin, key, tenant), checkBody: check }))
+			: { ...this.#admitted(origin, key, tenant), checkBody };
+	}
+
+	#admitted(origin: RequestOrigin, key: KeyRecord, tenant: TenantRecord): Identity {
 		const identity = this.#identityOf(key, requireActive(tenant));
 		this.#guard.succeeded(origin.remoteAddress);
-		return checkBody === undefined ? identity : { ...identity, checkBody };
+		return identity;
 	}
 
 	/** @throws AUTH_INVALID, AUTH_KEY_EXPIRED */

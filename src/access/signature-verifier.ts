@@ -5,7 +5,7 @@ import type { KeyRecord } from "../hub/models.ts";
 import { parseSigningKey } from "../hub/signing-key.ts";
 import { contentDigestCheck } from "./content-digest.ts";
 import type { BodyCheck, RequestMessage } from "./message-signature.ts";
-import type { NonceStore } from "./nonce-store.ts";
+import type { NonceClaims } from "./nonce-board.ts";
 import { readSignature, signatureBase, signatureRefusal } from "./presented-signature.ts";
 
 const AGE_SECONDS_MAX = 300;
@@ -25,29 +25,29 @@ interface SignatureTimes {
  * Verifies requests signed by RFC 9421, for keys whose record demands it; what else is signed is nobody's business here, and
  * passes unread. `hmac-sha256` is keyed with the API key's text; a key with `signing_public_key` takes `ed25519` alone.
  *
- * A signature counts once, on this node: its nonce is remembered for as long as its time could last, and what was created
- * before this process started is refused, so that not even a lost journal lets a request be replayed.
+ * A signature counts once, in the whole cluster: its nonce is remembered for as long as its time could last, and what was
+ * created before this process started is refused, so that not even a lost journal lets a request be replayed.
  */
 export class SignatureVerifier {
 	readonly #clock: Clock;
-	readonly #nonces: NonceStore;
+	readonly #nonces: NonceClaims;
 	readonly #startedSecond: number;
 	readonly #publicKeys = new WeakMap<KeyRecord, KeyObject>();
 
-	constructor(clock: Clock, nonces: NonceStore) {
+	constructor(clock: Clock, nonces: NonceClaims) {
 		this.#clock = clock;
 		this.#nonces = nonces;
 		this.#startedSecond = Math.floor(clock.nowMs() / 1000);
 	}
 
 	/**
-	 * The nonce is remembered last: whoever can't sign can use up none.
+	 * The nonce is claimed last: whoever can't sign can use up none. Synchronous on a node alone.
 	 *
 	 * @param apiKey the text whose SHA-256 found `key`
 	 * @returns what the body must pass before it is believed; a body that no digest covers must be empty
-	 * @throws AUTH_SIGNATURE_INVALID, OVERLOADED (no room for another nonce)
+	 * @throws AUTH_SIGNATURE_INVALID, OVERLOADED (no room for another nonce), NO_QUORUM (nobody can tell whether it was used)
 	 */
-	verify(message: RequestMessage, key: KeyRecord, apiKey: string): BodyCheck {
+	verify(message: RequestMessage, key: KeyRecord, apiKey: string): BodyCheck | Promise<BodyCheck> {
 		const signature = readSignature(message.headers);
 		const algorithm: Algorithm = key.signing_public_key === null ? "hmac-sha256" : "ed25519";
 		const nowMs = this.#clock.nowMs();
@@ -58,8 +58,8 @@ export class SignatureVerifier {
 			throw signatureRefusal("Signature", `the ${algorithm} signature does not fit the request`);
 		}
 		const checkBody = bodyCheck(signature.components, message.headers);
-		this.#nonces.remember({ apiKeyId: key.api_key_id, nonce, validUntilMs, nowMs });
-		return checkBody;
+		const claimed = this.#nonces.claim(key.tenant_id, { apiKeyId: key.api_key_id, nonce, validUntilMs });
+		return claimed instanceof Promise ? claimed.then(() => checkBody) : checkBody;
 	}
 
 	#requireParameters(parameters: Parameters, key: KeyRecord, algorithm: Algorithm, nowMs: number): SignatureTimes {

@@ -8,14 +8,14 @@
 /** Rounding of many additions must not cost a token: a millionth of the window. */
 const toleranceMs = (windowMs: number): number => windowMs * 1e-6;
 
-/** When the bucket would be full again after taking one token. */
-export function fullAtAfterTake(fullAtMs: number, limit: number, windowMs: number, nowMs: number): number {
-	return Math.max(fullAtMs, nowMs) + windowMs / limit;
+/** When the bucket would be full again after taking tokens, one unless told. */
+export function fullAtAfterTake(fullAtMs: number, limit: number, windowMs: number, nowMs: number, tokens = 1): number {
+	return Math.max(fullAtMs, nowMs) + (tokens * windowMs) / limit;
 }
 
-/** Milliseconds until one token can be taken; 0 when it can be now. */
-export function waitMs(fullAtMs: number, limit: number, windowMs: number, nowMs: number): number {
-	const excessMs = fullAtAfterTake(fullAtMs, limit, windowMs, nowMs) - nowMs - windowMs;
+/** Milliseconds until so many tokens can be taken, one unless told; 0 when they can be now. */
+export function waitMs(fullAtMs: number, limit: number, windowMs: number, nowMs: number, tokens = 1): number {
+	const excessMs = fullAtAfterTake(fullAtMs, limit, windowMs, nowMs, tokens) - nowMs - windowMs;
 	return excessMs <= toleranceMs(windowMs) ? 0 : excessMs;
 }
 

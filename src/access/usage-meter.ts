@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
-import type { ApiKeyId, TenantId } from "../base/ids.ts";
-import { type ActivityCounts, creationMs, SubjectSlots } from "./subject-slots.ts";
+import type { ApiKeyId, NodeId, TenantId } from "../base/ids.ts";
+import type { UsageFact } from "../cluster/gossip/gossip-types.ts";
+import { type ActivityCounts, creationMs, type SubjectSlot, SubjectSlots } from "./subject-slots.ts";
 
 /** Keys whose last use is remembered until it was reported. */
 const LAST_USE_COUNT_MAX = 100_000;
@@ -24,6 +25,12 @@ export interface KeyUse {
 	readonly lastUsedAtMs: number;
 }
 
+/** What a tenant did on other nodes, as they told last. */
+export interface OthersActivity extends ActivityCounts {
+	/** Unix milliseconds; 0: never. */
+	readonly lastRequestMs: number;
+}
+
 /**
  * Counts what each tenant does, since it was made, and when it and each key were last seen. Counts are in memory at once and
  * on disk when they are settled, before the request is answered: whatever was answered was counted.
@@ -31,12 +38,23 @@ export interface KeyUse {
 export class UsageMeter {
 	readonly #clock: Clock;
 	readonly #slots: SubjectSlots;
+	readonly #others: (tenantId: TenantId, createdAtMs: number) => OthersActivity | undefined;
 	readonly #lastUsedMsByKey = new Map<ApiKeyId, number>();
+	/** Tenants whose counts changed since they were told to other nodes. */
+	readonly #untold = new Set<TenantId>();
 
-	/** @param slots absent: counts go with the process. */
-	constructor(clock: Clock, slots = new SubjectSlots(clock, { warn: () => {} })) {
+	/**
+	 * @param slots  absent: counts go with the process.
+	 * @param others what the tenant of that name and time of creation did on all other nodes.
+	 */
+	constructor(
+		clock: Clock,
+		slots = new SubjectSlots(clock, { warn: () => {} }),
+		others: (tenantId: TenantId, createdAtMs: number) => OthersActivity | undefined = () => undefined,
+	) {
 		this.#clock = clock;
 		this.#slots = slots;
+		this.#others = others;
 	}
 
 	/** @param createdAt the tenant's. */
@@ -45,13 +63,16 @@ export class UsageMeter {
 		const slot = this.#slots.counting(tenantId, createdAt);
 		slot.requests++;
 		slot.lastRequestMs = nowMs;
+		this.#untold.add(tenantId);
 		if (apiKeyId !== undefined) this.#rememberUse(apiKeyId, nowMs);
 	}
 
 	/** For a tenant whose request was counted. Of one that is gone by now nothing is counted. */
 	countSearches(tenantId: TenantId, searchCount: number): void {
 		const slot = this.#slots.changing(tenantId);
-		if (slot !== undefined) slot.searches += searchCount;
+		if (slot === undefined) return;
+		slot.searches += searchCount;
+		this.#untold.add(tenantId);
 	}
 
 	/** As `countSearches`, and settled: a stream tells of what it wrote long after its request was settled. */
@@ -59,6 +80,7 @@ export class UsageMeter {
 		const slot = this.#slots.changing(tenantId);
 		if (slot === undefined) return;
 		slot.vectorsWritten += vectorCount;
+		this.#untold.add(tenantId);
 		this.#slots.settle(tenantId);
 	}
 
@@ -67,16 +89,42 @@ export class UsageMeter {
 		this.#slots.settle(tenantId);
 	}
 
-	/** What the tenant did on this node since it was made. */
+	/** What the tenant did since it was made, on all nodes. */
 	activity(tenantId: TenantId, createdAt: string): ActivityCounts {
-		const slot = this.#slots.get(tenantId);
-		if (slot?.createdAtMs !== creationMs(createdAt)) return { requests: 0, searches: 0, vectorsWritten: 0 };
-		return { requests: slot.requests, searches: slot.searches, vectorsWritten: slot.vectorsWritten };
+		const own = this.#slotOf(tenantId, createdAt);
+		const others = this.#others(tenantId, creationMs(createdAt));
+		return {
+			requests: (own?.requests ?? 0) + (others?.requests ?? 0),
+			searches: (own?.searches ?? 0) + (others?.searches ?? 0),
+			vectorsWritten: (own?.vectorsWritten ?? 0) + (others?.vectorsWritten ?? 0),
+		};
 	}
 
-	/** Unix milliseconds; undefined when this node never saw the tenant. */
-	lastRequestMs(tenantId: TenantId): number | undefined {
-		return this.#slots.get(tenantId)?.lastRequestMs || undefined;
+	/** Unix milliseconds; undefined when no node saw the tenant. */
+	lastRequestMs(tenantId: TenantId, createdAt: string): number | undefined {
+		const ownMs = this.#slotOf(tenantId, createdAt)?.lastRequestMs ?? 0;
+		const othersMs = this.#others(tenantId, creationMs(createdAt))?.lastRequestMs ?? 0;
+		return Math.max(ownMs, othersMs) || undefined;
+	}
+
+	/** What to tell other nodes: the counts of tenants that changed since the last time, at most so many. */
+	changedFacts(nodeId: NodeId, countMax: number): readonly UsageFact[] {
+		const facts: UsageFact[] = [];
+		for (const tenantId of this.#untold) {
+			if (facts.length === countMax) break;
+			this.#untold.delete(tenantId);
+			const fact = factOf(nodeId, this.#slots.get(tenantId));
+			if (fact !== undefined) facts.push(fact);
+		}
+		return facts;
+	}
+
+	/** The counts of all tenants, for a node that knows nothing yet. */
+	*facts(nodeId: NodeId): Generator<UsageFact> {
+		for (const slot of this.#slots.all()) {
+			const fact = factOf(nodeId, slot);
+			if (fact !== undefined) yield fact;
+		}
 	}
 
 	/** A tenant is gone. @param successorCreatedAt of the tenant that has its name now, whose counts stay. */
@@ -84,7 +132,9 @@ export class UsageMeter {
 		const slot = this.#slots.get(tenantId);
 		if (slot === undefined) return;
 		const isGone = successorCreatedAt === undefined || slot.createdAtMs < creationMs(successorCreatedAt);
-		if (isGone) this.#slots.forget(tenantId);
+		if (!isGone) return;
+		this.#slots.forget(tenantId);
+		this.#untold.delete(tenantId);
 	}
 
 	/** Tenants with counts that the hub has not acknowledged. */
@@ -148,6 +198,11 @@ export class UsageMeter {
 		return this.#slots.sync();
 	}
 
+	#slotOf(tenantId: TenantId, createdAt: string): SubjectSlot | undefined {
+		const slot = this.#slots.get(tenantId);
+		return slot?.createdAtMs === creationMs(createdAt) ? slot : undefined;
+	}
+
 	/** The longest unseen goes when the map is full. */
 	#rememberUse(apiKeyId: ApiKeyId, nowMs: number): void {
 		const uses = this.#lastUsedMsByKey;
@@ -159,6 +214,13 @@ export class UsageMeter {
 			return;
 		}
 	}
+}
+
+/** undefined: a key's slot, or one in which nothing was counted. */
+function factOf(nodeId: NodeId, slot: SubjectSlot | undefined): UsageFact | undefined {
+	if (slot === undefined || slot.createdAtMs === 0) return undefined;
+	const { subject, createdAtMs, requests, searches, vectorsWritten, lastRequestMs } = slot;
+	return { nodeId, tenantId: subject, createdAtMs, requests, searches, vectorsWritten, lastRequestMs };
 }
 
 const includes = (counts: ActivityCounts, earlier: ActivityCounts): boolean =>

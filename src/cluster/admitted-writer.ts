@@ -3,7 +3,8 @@ import type { VectorId } from "../base/ids.ts";
 import { VECTOR_OVERHEAD_BYTES } from "../base/limits.ts";
 import type { CollectionRecord } from "../hub/models.ts";
 import type { UpdateRequest, UpsertBatch, WriteAllowance, WriteResult } from "../storage/shard-types.ts";
-import type { Reservation, TenantUsage, WriteDemand, WriteGate } from "./tenant-types.ts";
+import type { AccountedWrite, TenantAccounts } from "./accounts/account-types.ts";
+import type { WriteDemand } from "./tenant-types.ts";
 
 /** How often a write near the quota is measured anew, when what is stored changed after it was measured. */
 const MEASURES_MAX = 3;
@@ -41,14 +42,12 @@ export interface MeasuredShardWrite extends ShardWrite {
 
 export interface AdmittedWriterParts {
 	readonly record: CollectionRecord;
-	readonly gate: WriteGate;
-	/** What the whole tenant uses, live. */
-	readonly usage: () => Promise<TenantUsage>;
-	/** @see UsageLedger.stage */
-	readonly stage: (shardIndex: number, result: WriteResult) => () => void;
+	readonly accounts: Pick<TenantAccounts, "begin" | "reserve" | "usage">;
+	/** All that the tenant has, by name. */
+	readonly collections: () => Promise<ReadonlyMap<string, CollectionRecord>>;
 }
 
-/** Writes to one collection under its tenant's quota, and keeps the tenant's usage up to date. */
+/** Writes to one collection under its tenant's quota, and tells the tenant's account what they changed. */
 export class AdmittedWriter {
 	readonly #parts: AdmittedWriterParts;
 
@@ -64,26 +63,27 @@ export class AdmittedWriter {
 	 *         what a shard threw, the other shards' parts being written
 	 */
 	async write(demand: WriteDemand, writes: readonly MeasuredShardWrite[]): Promise<WriteResult> {
-		let reservation: Reservation | undefined;
+		let admitted: AccountedWrite;
 		try {
-			reservation = await this.#reserve(demand);
+			admitted = await this.#reserve(demand);
 		} catch (error) {
 			if (!isQuotaExceeded(error)) throw error;
 			return this.#writeMeasured(writes);
 		}
-		return this.#run(writes, (write) => write.write(), reservation);
+		return this.#run(writes, (write) => write.write(), admitted);
 	}
 
 	/** Writes what can only free room. */
 	async shrink(writes: readonly ShardWrite[]): Promise<WriteResult> {
-		return this.#run(writes, (write) => write.write(), undefined);
+		const admitted = this.#parts.accounts.begin(this.#parts.record.tenant_id);
+		return this.#run(writes, (write) => write.write(), admitted);
 	}
 
 	async #writeMeasured(writes: readonly MeasuredShardWrite[]): Promise<WriteResult> {
 		for (let attempt = 0; attempt < MEASURES_MAX; attempt++) {
 			const measured = await Promise.all(writes.map(async (write) => ({ write, change: await write.measure() })));
 			const total = sumResults(measured.map(({ change }) => change));
-			const reservation = await this.#reserve({
+			const admitted = await this.#reserve({
 				vectorCount: Math.max(0, total.vectorCountDelta),
 				bytes: Math.max(0, total.bytesDelta),
 			});
@@ -94,7 +94,7 @@ export class AdmittedWriter {
 				]),
 			);
 			try {
-				return await this.#run(writes, (write) => write.writeWithin(allowances.get(write)!), reservation);
+				return await this.#run(writes, (write) => write.writeWithin(allowances.get(write)!), admitted);
 			} catch (error) {
 				if (!isQuotaExceeded(error)) throw error;
 			}
@@ -105,31 +105,30 @@ export class AdmittedWriter {
 		);
 	}
 
-	async #reserve(demand: WriteDemand): Promise<Reservation | undefined> {
-		if (demand.vectorCount === 0 && demand.bytes === 0) return undefined;
-		return this.#parts.gate.reserve(this.#parts.record.tenant_id, await this.#parts.usage(), demand);
+	async #reserve(demand: WriteDemand): Promise<AccountedWrite> {
+		const { accounts, record, collections } = this.#parts;
+		if (demand.vectorCount === 0 && demand.bytes === 0) return accounts.begin(record.tenant_id);
+		return accounts.reserve(record.tenant_id, await collections(), demand);
 	}
 
 	async #run<Write extends ShardWrite>(
 		writes: readonly Write[],
 		start: (write: Write) => Promise<WriteResult>,
-		reservation: Reservation | undefined,
+		admitted: AccountedWrite,
 	): Promise<WriteResult> {
+		const { record } = this.#parts;
 		const commits: (() => void)[] = [];
 		const outcomes = await Promise.allSettled(
 			writes.map(async (write) => {
 				const result = await start(write);
-				commits.push(this.#parts.stage(write.shardIndex, result));
+				commits.push(admitted.stage(record, write.shardIndex, result));
 				return result;
 			}),
 		);
 		// What became of a part that failed may be unknown: its room stays set aside until the shard has told.
-		if (reservation !== undefined && outcomes.some(({ status }) => status === "rejected")) {
-			await this.#parts.usage().catch(() => undefined);
-		}
-		// In one tick: what was set aside and what was written are never counted both, nor neither.
+		if (outcomes.some(({ status }) => status === "rejected")) await this.#ask();
 		for (const commit of commits) commit();
-		reservation?.release();
+		admitted.release();
 		const results: WriteResult[] = [];
 		const failures: unknown[] = [];
 		for (const outcome of outcomes) {
@@ -138,6 +137,16 @@ export class AdmittedWriter {
 		}
 		if (failures.length > 0) throw failures.find((failure) => !isQuotaExceeded(failure)) ?? failures[0];
 		return sumResults(results);
+	}
+
+	/** Has the shards asked of which it is not known what they hold. */
+	async #ask(): Promise<void> {
+		const { accounts, record, collections } = this.#parts;
+		try {
+			await accounts.usage(record.tenant_id, await collections());
+		} catch {
+			// They stay in doubt, and are asked before the next write is let in.
+		}
 	}
 }
 

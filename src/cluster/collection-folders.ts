@@ -1,9 +1,8 @@
-import { open, readdir } from "node:fs/promises";
+import { open, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { type CollectionId, TENANT_ID_PATTERN, type TenantId } from "../base/ids.ts";
 import {
 	collectionFolder,
-	exists,
 	isCollectionId,
 	isMissing,
 	syncFolder,
@@ -12,8 +11,8 @@ import {
 } from "../shards/data-folder.ts";
 import type { Trash } from "../shards/trash.ts";
 
-/** Written into a collection's folder when all its shards were made. */
-const MARKER = "created";
+/** In a collection's folder: says which of its shards are here. Nothing that it does not name was ever promised to anybody. */
+const REGISTER = "created";
 
 /** The collections' folders on this node's disk. */
 export class CollectionFolders {
@@ -25,19 +24,28 @@ export class CollectionFolders {
 		this.#trash = trash;
 	}
 
-	exists(tenantId: TenantId, collectionId: CollectionId): Promise<boolean> {
-		return exists(collectionFolder(this.#dataDir, tenantId, collectionId));
+	/** @returns undefined when there is none */
+	async readRegister(tenantId: TenantId, collectionId: CollectionId): Promise<string | undefined> {
+		try {
+			return await readFile(join(collectionFolder(this.#dataDir, tenantId, collectionId), REGISTER), "utf8");
+		} catch (error) {
+			if (isMissing(error)) return undefined;
+			throw error;
+		}
 	}
 
-	/** Whether all shards were made once. Until then nothing can have been written to any. */
-	isMarked(tenantId: TenantId, collectionId: CollectionId): Promise<boolean> {
-		return exists(join(collectionFolder(this.#dataDir, tenantId, collectionId), MARKER));
-	}
-
-	async mark(tenantId: TenantId, collectionId: CollectionId): Promise<void> {
+	/** After any interruption it is there whole, or as it was. */
+	async writeRegister(tenantId: TenantId, collectionId: CollectionId, text: string): Promise<void> {
 		const folder = collectionFolder(this.#dataDir, tenantId, collectionId);
-		const marker = await open(join(folder, MARKER), "w", 0o600);
-		await marker.close();
+		const path = join(folder, REGISTER);
+		const file = await open(`${path}.new`, "w", 0o600);
+		try {
+			await file.writeFile(text);
+			await file.sync();
+		} finally {
+			await file.close();
+		}
+		await rename(`${path}.new`, path);
 		await syncFolder(folder);
 	}
 
@@ -46,6 +54,7 @@ export class CollectionFolders {
 		return (await namesIn(tenantFolder(this.#dataDir, tenantId))).filter(isCollectionId);
 	}
 
+	/** Shards that have a folder, whatever is in it. */
 	async shards(tenantId: TenantId, collectionId: CollectionId): Promise<number[]> {
 		const names = await namesIn(collectionFolder(this.#dataDir, tenantId, collectionId));
 		return names.filter((name) => /^\d{1,9}$/.test(name)).map(Number);

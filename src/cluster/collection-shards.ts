@@ -1,54 +1,56 @@
 import { HiveError } from "../base/errors.ts";
 import type { CollectionRecord } from "../hub/models.ts";
-import type { ShardCalls, ShardMethod, ShardPool, ShardRef } from "../shards/pool-types.ts";
-import type { ShardConfig } from "../storage/shard-types.ts";
+import type { DeletedCollections } from "./deleted-collections.ts";
+import type { ReplicatedShard } from "./replication/replicated-shard.ts";
+import type { Replication } from "./replication/replication.ts";
+import { shardRefsOf } from "./shard-refs.ts";
 
 /** @see CollectionShards */
 export interface CollectionShardsParts {
-	readonly pool: ShardPool;
-	/** Whether the collection was deleted, which a handle from before can't know. */
-	readonly isDeleted: (record: CollectionRecord) => boolean;
+	readonly replication: Pick<Replication, "shard">;
+	/** Which a handle from before can't know. */
+	readonly deleted: DeletedCollections;
+	readonly isClusterMode: boolean;
 	/** A call ended in a way that leaves open what it did. */
 	readonly doubt: (record: CollectionRecord, shardIndex: number) => void;
+	/** Asks the hub whether it still names the collection. @throws COLLECTION_NOT_FOUND, HUB_UNAVAILABLE */
+	readonly confirm: (record: CollectionRecord) => Promise<void>;
 }
 
-/**
- * The shards of one collection, by index: the one place that decides who runs a call on a shard.
- */
+/** The shards of one collection, by index. */
 export class CollectionShards {
 	readonly record: CollectionRecord;
 	readonly #parts: CollectionShardsParts;
-	readonly #refs: readonly ShardRef[];
+	readonly #shards: readonly ReplicatedShard[];
 
 	constructor(record: CollectionRecord, parts: CollectionShardsParts) {
 		this.record = record;
 		this.#parts = parts;
-		const config = shardConfig(record);
-		this.#refs = Array.from({ length: record.shards }, (_, shardIndex) => ({
-			tenantId: record.tenant_id,
-			collectionId: record.id,
-			shardIndex,
-			config,
-			configRevision: record.revision,
-		}));
+		this.#shards = shardRefsOf(record, parts.isClusterMode).map((shard) =>
+			parts.replication.shard({
+				shard,
+				replicas: record.replicas,
+				doubt: () => parts.doubt(record, shard.shardIndex),
+				confirm: () => parts.confirm(record),
+			}),
+		);
 	}
 
 	get count(): number {
-		return this.#refs.length;
+		return this.#shards.length;
 	}
 
-	/** @throws COLLECTION_NOT_FOUND once the collection is deleted; else what the shard or its pool threw */
-	async call<M extends Exclude<ShardMethod, "drop" | "close">>(
-		shardIndex: number,
-		method: M,
-		...args: Parameters<ShardCalls[M]>
-	): Promise<ReturnType<ShardCalls[M]>> {
-		if (this.#parts.isDeleted(this.record)) throw collectionNotFound(this.record.name);
+	/** @throws COLLECTION_NOT_FOUND once the collection is deleted; else what the shard threw */
+	async call<Answer>(shardIndex: number, ask: (shard: ReplicatedShard) => Promise<Answer>): Promise<Answer> {
+		const { deleted, doubt } = this.#parts;
+		if (deleted.has(this.record.id)) throw collectionNotFound(this.record.name);
 		try {
-			return await this.#parts.pool.call(this.#refs[shardIndex] as never, method, ...args);
+			return await ask(this.#shards[shardIndex]!);
 		} catch (error) {
-			if (this.#parts.isDeleted(this.record)) throw collectionNotFound(this.record.name);
-			if (!(error instanceof HiveError) || error.code === "INTERNAL") this.#parts.doubt(this.record, shardIndex);
+			// The copies, or another node, may have heard of it sooner than this one.
+			const isDeleted = error instanceof HiveError && error.code === "COLLECTION_NOT_FOUND";
+			if (isDeleted || deleted.has(this.record.id)) throw collectionNotFound(this.record.name);
+			if (!(error instanceof HiveError) || error.code === "INTERNAL") doubt(this.record, shardIndex);
 			throw error;
 		}
 	}
@@ -58,11 +60,8 @@ export class CollectionShards {
 	 *
 	 * @throws the first failure, once all shards have answered: nothing goes on behind the caller's back
 	 */
-	async callAll<M extends Exclude<ShardMethod, "drop" | "close">>(
-		method: M,
-		...args: Parameters<ShardCalls[M]>
-	): Promise<ReturnType<ShardCalls[M]>[]> {
-		const outcomes = await Promise.allSettled(this.#refs.map((ref) => this.call(ref.shardIndex, method, ...args)));
+	async callAll<Answer>(ask: (shard: ReplicatedShard) => Promise<Answer>): Promise<Answer[]> {
+		const outcomes = await Promise.allSettled(this.#shards.map((_, shardIndex) => this.call(shardIndex, ask)));
 		return outcomes.map((outcome) => {
 			if (outcome.status === "rejected") throw outcome.reason;
 			return outcome.value;
@@ -73,15 +72,4 @@ export class CollectionShards {
 /** The same for a collection that was deleted, one of another tenant and one that never was. */
 export function collectionNotFound(name: string): HiveError {
 	return new HiveError("COLLECTION_NOT_FOUND", `collection ${name} does not exist`);
-}
-
-function shardConfig(record: CollectionRecord): ShardConfig {
-	return {
-		dimension: record.dimension,
-		metric: record.metric,
-		quantization: record.quantization,
-		index: record.index,
-		hnsw: record.hnsw,
-		payloadIndexes: record.payload_indexes,
-	};
 }

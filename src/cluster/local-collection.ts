@@ -2,7 +2,7 @@ import { HiveError } from "../base/errors.ts";
 import type { Filter } from "../base/filter.ts";
 import type { VectorId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
-import type { PayloadIndexType } from "../base/schemas.ts";
+import type { Consistency, PayloadIndexType } from "../base/schemas.ts";
 import type { CollectionPatch, CollectionRecord } from "../hub/models.ts";
 import type {
 	ReadOptions,
@@ -13,6 +13,7 @@ import type {
 	StoredVector,
 	UpdateRequest,
 	UpsertBatch,
+	WriteAllowance,
 	WriteResult,
 } from "../storage/shard-types.ts";
 import { type AdmittedWriter, updateDemand, upsertDemand } from "./admitted-writer.ts";
@@ -49,81 +50,85 @@ export class LocalCollection implements Collection {
 		this.#router = new ShardRouter(parts.shards.count);
 	}
 
-	async upsert(batch: UpsertBatch): Promise<WriteResult> {
+	async upsert(batch: UpsertBatch, consistency?: Consistency): Promise<WriteResult> {
 		return this.#parts.writer.write(
 			upsertDemand(batch, this.record.dimension),
-			this.#router.splitBatch(batch).map(({ shardIndex, part }) => ({
-				shardIndex,
-				measure: () => this.#shards.call(shardIndex, "measure", { upsert: part }),
-				write: () => this.#shards.call(shardIndex, "upsert", part, {}),
-				// The vectors move to the worker; who may have to try again keeps them.
-				writeWithin: (allowance) =>
-					this.#shards.call(shardIndex, "upsert", { ...part, vectors: part.vectors.slice() }, allowance),
-			})),
+			this.#router.splitBatch(batch).map(({ shardIndex, part }) => {
+				const write = (allowance: WriteAllowance): Promise<WriteResult> =>
+					this.#shards.call(shardIndex, (shard) => shard.upsert(part, allowance, consistency));
+				return {
+					shardIndex,
+					measure: () => this.#shards.call(shardIndex, (shard) => shard.measure({ upsert: part })),
+					write: () => write({}),
+					writeWithin: write,
+				};
+			}),
 		);
 	}
 
-	async update(request: UpdateRequest): Promise<WriteResult> {
+	async update(request: UpdateRequest, consistency?: Consistency): Promise<WriteResult> {
 		const shardIndex = this.#router.shardOf(request.id);
+		const write = (allowance: WriteAllowance): Promise<WriteResult> =>
+			this.#shards.call(shardIndex, (shard) => shard.update(request, allowance, consistency));
 		return this.#parts.writer.write(updateDemand(request), [
 			{
 				shardIndex,
-				measure: () => this.#shards.call(shardIndex, "measure", { update: request }),
-				write: () => this.#shards.call(shardIndex, "update", request, {}),
-				writeWithin: (allowance) => this.#shards.call(shardIndex, "update", request, allowance),
+				measure: () => this.#shards.call(shardIndex, (shard) => shard.measure({ update: request })),
+				write: () => write({}),
+				writeWithin: write,
 			},
 		]);
 	}
 
-	async delete(selector: Selector): Promise<WriteResult> {
+	async delete(selector: Selector, consistency?: Consistency): Promise<WriteResult> {
 		return this.#parts.writer.shrink(
 			this.#splitSelector(selector).map(({ shardIndex, part }) => ({
 				shardIndex,
-				write: () => this.#shards.call(shardIndex, "delete", part),
+				write: () => this.#shards.call(shardIndex, (shard) => shard.delete(part, consistency)),
 			})),
 		);
 	}
 
-	async get(ids: readonly VectorId[], options: ReadOptions): Promise<readonly (StoredVector | undefined)[]> {
+	async get(
+		ids: readonly VectorId[],
+		options: ReadOptions,
+		consistency?: Consistency,
+	): Promise<readonly (StoredVector | undefined)[]> {
 		const found = new Array<StoredVector | undefined>(ids.length);
 		await Promise.all(
 			this.#router.splitIds(ids).map(async ({ shardIndex, part: positions }) => {
 				const asked = positions.map((position) => ids[position]!);
-				const stored = await this.#shards.call(shardIndex, "get", asked, options);
+				const stored = await this.#shards.call(shardIndex, (shard) => shard.get(asked, options, consistency));
 				for (const [index, position] of positions.entries()) found[position] = stored[index];
 			}),
 		);
 		return found;
 	}
 
-	async count(filter: Filter | undefined): Promise<number> {
-		const counts = await this.#shards.callAll("count", filter);
+	async count(filter: Filter | undefined, consistency?: Consistency): Promise<number> {
+		const counts = await this.#shards.callAll((shard) => shard.count(filter, consistency));
 		return counts.reduce((sum, count) => sum + count, 0);
 	}
 
 	async scroll(
 		request: ReadOptions & { filter?: Filter; limit: number; cursor?: string },
+		consistency?: Consistency,
 	): Promise<{ vectors: readonly StoredVector[]; cursor: string | null }> {
 		const { cursor, ...rest } = request;
-		const pages = await this.#shards.callAll("scroll", {
-			...rest,
-			...(cursor === undefined ? {} : { after: decodeCursor(cursor) }),
-		});
+		const asked = { ...rest, ...(cursor === undefined ? {} : { after: decodeCursor(cursor) }) };
+		const pages = await this.#shards.callAll((shard) => shard.scroll(asked, consistency));
 		const { vectors, next } = mergePages(pages, request.limit);
 		return { vectors, cursor: next === undefined ? null : encodeCursor(next) };
 	}
 
-	async search(requests: readonly SearchRequest[]): Promise<readonly SearchAnswer[]> {
-		if (this.#shards.count === 1) return this.#shards.call(0, "search", requests);
-		const vectors = await this.#vectorsById(requests);
+	async search(requests: readonly SearchRequest[], consistency?: Consistency): Promise<readonly SearchAnswer[]> {
+		if (this.#shards.count === 1) return this.#shards.call(0, (shard) => shard.search(requests, consistency));
+		const vectors = await this.#vectorsById(requests, consistency);
 		const byShard = await Promise.all(
-			Array.from({ length: this.#shards.count }, (_, shardIndex) =>
-				this.#shards.call(
-					shardIndex,
-					"search",
-					requests.map((request) => this.#requestFor(shardIndex, request, vectors)),
-				),
-			),
+			Array.from({ length: this.#shards.count }, (_, shardIndex) => {
+				const asked = requests.map((request) => this.#requestFor(shardIndex, request, vectors));
+				return this.#shards.call(shardIndex, (shard) => shard.search(asked, consistency));
+			}),
 		);
 		return requests.map((request, index) =>
 			mergeAnswers(
@@ -135,7 +140,7 @@ export class LocalCollection implements Collection {
 	}
 
 	async stats(): Promise<ShardStats> {
-		return mergeStats(await this.#shards.callAll("stats"));
+		return mergeStats(await this.#shards.callAll((shard) => shard.stats()));
 	}
 
 	async createPayloadIndex(field: string, type: PayloadIndexType): Promise<CollectionRecord> {
@@ -159,7 +164,7 @@ export class LocalCollection implements Collection {
 			return { payload_indexes: { ...indexes, [field]: type } };
 		});
 		// Asked also when the record has it already: an attempt before may have got no further than the hub.
-		await this.#parts.shardsOf(record).callAll("createPayloadIndex", field, type);
+		await this.#parts.shardsOf(record).callAll((shard) => shard.createPayloadIndex(field, type));
 		return record;
 	}
 
@@ -169,7 +174,7 @@ export class LocalCollection implements Collection {
 			const { [field]: _, ...left } = current.payload_indexes;
 			return { payload_indexes: left };
 		});
-		await this.#parts.shardsOf(record).callAll("dropPayloadIndex", field);
+		await this.#parts.shardsOf(record).callAll((shard) => shard.dropPayloadIndex(field));
 		return record;
 	}
 
@@ -189,13 +194,16 @@ export class LocalCollection implements Collection {
 	}
 
 	/** The stored vectors that requests name by id. @throws VECTOR_NOT_FOUND */
-	async #vectorsById(requests: readonly SearchRequest[]): Promise<ReadonlyMap<VectorId, Float32Array>> {
+	async #vectorsById(
+		requests: readonly SearchRequest[],
+		consistency: Consistency | undefined,
+	): Promise<ReadonlyMap<VectorId, Float32Array>> {
 		const ids = new Set<VectorId>();
 		for (const { id } of requests) if (id !== undefined) ids.add(id);
 		const vectors = new Map<VectorId, Float32Array>();
 		if (ids.size === 0) return vectors;
 		const asked = [...ids];
-		const stored = await this.get(asked, { withPayload: false, withVector: true });
+		const stored = await this.get(asked, { withPayload: false, withVector: true }, consistency);
 		for (const [index, id] of asked.entries()) {
 			const vector = stored[index]?.vector;
 			if (vector === undefined) {

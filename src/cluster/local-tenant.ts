@@ -2,26 +2,28 @@ import { HiveError } from "../base/errors.ts";
 import type { TenantId } from "../base/ids.ts";
 import type { HubDirectory } from "../hub/hub-client-types.ts";
 import type { CollectionPatch, CollectionRecord, NewCollection } from "../hub/models.ts";
-import { type CollectionLifecycle, sameCollection } from "./collection-lifecycle.ts";
+import type { TenantAccounts } from "./accounts/account-types.ts";
+import type { CollectionRemoval } from "./collection-removal.ts";
 import { type CollectionShards, collectionNotFound } from "./collection-shards.ts";
+import type { HubNewsWire } from "./hub-news-wire.ts";
 import type { KeyedTurns } from "./keyed-turns.ts";
 import type { Collection, Tenant, TenantUsage } from "./tenant-types.ts";
-import type { UsageLedger } from "./usage-ledger.ts";
 
 export interface LocalTenantParts {
 	readonly directory: HubDirectory;
-	readonly lifecycle: CollectionLifecycle;
-	readonly ledger: UsageLedger;
+	readonly removal: CollectionRemoval;
+	readonly accounts: Pick<TenantAccounts, "usage" | "recentUsage">;
 	/** One at a time makes, changes or removes collections of a tenant. */
 	readonly turns: KeyedTurns<TenantId>;
 	/** The tenant's collections by name, as the hub has them. */
 	readonly collections: () => Promise<ReadonlyMap<string, CollectionRecord>>;
 	readonly shardsOf: (record: CollectionRecord) => CollectionShards;
 	readonly handleOf: (record: CollectionRecord) => Collection;
+	readonly news: Pick<HubNewsWire, "catchUp" | "tellMembers">;
 	readonly log: (message: string, facts: Readonly<Record<string, unknown>>) => void;
 }
 
-/** One tenant's collections on this node. Holds nothing but what it was given, so making one costs nothing. */
+/** One tenant's collections, wherever their shards are. Holds nothing but what it was given, so making one costs nothing. */
 export class LocalTenant implements Tenant {
 	readonly id: TenantId;
 	readonly #parts: LocalTenantParts;
@@ -37,17 +39,17 @@ export class LocalTenant implements Tenant {
 	}
 
 	async collection(name: string): Promise<Collection> {
-		const record = (await this.#parts.collections()).get(name);
-		if (record === undefined || this.#parts.lifecycle.isDeleted(record.id)) throw collectionNotFound(name);
-		if (!this.#parts.lifecycle.isKnownMade(record.id)) await this.#makeNow(record);
-		return this.#parts.handleOf(record);
+		const { removal, handleOf } = this.#parts;
+		const record = (await this.#parts.collections()).get(name) ?? (await this.#madeElsewhere(name));
+		if (record === undefined || removal.isDeleted(record.id)) throw collectionNotFound(name);
+		return handleOf(record);
 	}
 
 	async createCollection(collection: NewCollection): Promise<Collection> {
 		return this.#parts.turns.run(this.id, async () => {
 			const record = await this.#parts.directory.hub.createCollection(this.id, collection);
 			try {
-				await this.#parts.lifecycle.make(this.#parts.shardsOf(record));
+				await this.#parts.shardsOf(record).callAll((shard) => shard.makeEmpty());
 			} catch (error) {
 				await this.#undoCreate(record);
 				throw error;
@@ -58,16 +60,20 @@ export class LocalTenant implements Tenant {
 
 	async deleteCollection(name: string): Promise<void> {
 		await this.#parts.turns.run(this.id, async () => {
-			const record = (await this.#parts.collections()).get(name);
+			const record = (await this.#parts.collections()).get(name) ?? (await this.#madeElsewhere(name));
 			if (record === undefined) throw collectionNotFound(name);
 			const deleted = await this.#deleteAtHub(name);
-			this.#parts.ledger.forget(this.id, deleted.id);
-			await this.#parts.lifecycle.remove(this.id, deleted.id);
+			await this.#parts.removal.remove(this.id, deleted.id);
+			await this.#parts.news.tellMembers();
 		});
 	}
 
 	async usage(): Promise<TenantUsage> {
-		return this.#parts.ledger.usage(this.id, await this.#parts.collections());
+		return this.#parts.accounts.usage(this.id, await this.#parts.collections());
+	}
+
+	async recentUsage(): Promise<TenantUsage> {
+		return this.#parts.accounts.recentUsage(this.id, await this.#parts.collections());
 	}
 
 	/**
@@ -88,13 +94,10 @@ export class LocalTenant implements Tenant {
 		});
 	}
 
-	/** A crash can come between the hub's yes and the making of the shards; whoever uses the collection first makes them. */
-	async #makeNow(record: CollectionRecord): Promise<void> {
-		await this.#parts.turns.run(this.id, async () => {
-			if (this.#parts.lifecycle.isKnownMade(record.id)) return;
-			if (sameCollection(await this.#parts.collections(), record) === undefined) throw collectionNotFound(record.name);
-			await this.#parts.lifecycle.make(this.#parts.shardsOf(record));
-		});
+	/** A collection that another node made a moment ago. */
+	async #madeElsewhere(name: string): Promise<CollectionRecord | undefined> {
+		await this.#parts.news.catchUp();
+		return (await this.#parts.collections()).get(name);
 	}
 
 	async #deleteAtHub(name: string): Promise<CollectionRecord> {
@@ -109,7 +112,7 @@ export class LocalTenant implements Tenant {
 	async #undoCreate(record: CollectionRecord): Promise<void> {
 		try {
 			await this.#parts.directory.hub.deleteCollection(this.id, record.name);
-			await this.#parts.lifecycle.remove(this.id, record.id);
+			await this.#parts.removal.remove(this.id, record.id);
 		} catch (error) {
 			// The name stays taken by an empty collection, which its first use makes, or a deletion removes.
 			this.#parts.log("a collection that could not be made could not be undone", {
@@ -119,4 +122,13 @@ export class LocalTenant implements Tenant {
 			});
 		}
 	}
+}
+
+/** The collection a record tells of, if the hub still names it. */
+function sameCollection(
+	collections: ReadonlyMap<string, CollectionRecord>,
+	record: CollectionRecord,
+): CollectionRecord | undefined {
+	const current = collections.get(record.name);
+	return current?.id === record.id ? current : undefined;
 }

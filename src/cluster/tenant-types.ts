@@ -67,7 +67,10 @@ export interface Tenant {
 	createCollection(collection: NewCollection): Promise<Collection>;
 	/** Gone with all files when the promise settles. */
 	deleteCollection(name: string): Promise<void>;
+	/** What it has now. */
 	usage(): Promise<TenantUsage>;
+	/** As `usage`, of at most a second ago where that can be had soon, else as known last: what answers carry. */
+	recentUsage(): Promise<TenantUsage>;
 }
 
 /** What a write would add at most. */
@@ -79,17 +82,6 @@ export interface WriteDemand {
 export interface Reservation {
 	/** Called once the write is on disk and counted, or has failed. Idempotent. */
 	release(): void;
-}
-
-/**
- * Stands before every write of a tenant (implemented by `src/access/`, given to each `Tenant`): no operation can forget it.
- */
-export interface WriteGate {
-	/**
-	 * Sets room aside under the tenant's quota, counting what is committed (`used`) and what others have reserved.
-	 * @throws QUOTA_EXCEEDED, with `usage` in its details
-	 */
-	reserve(tenantId: TenantId, used: TenantUsage, demand: WriteDemand): Promise<Reservation>;
 }
 
 /** Hands out `Tenant`s. Only the pipeline holds one. */

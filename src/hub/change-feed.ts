@@ -49,6 +49,8 @@ export class ChangeFeed {
 	readonly #stopping = new AbortController();
 	/** Someone knows of news: the next question to the hub must not wait. */
 	#isNudged = false;
+	/** Those who wait until all is read that the hub has told by then. */
+	#waiting: (() => void)[] = [];
 	/** Ends the long poll under way, or the pause after a poll. */
 	#interrupt: () => void = () => {};
 	/** Read for the directory, not yet delivered. */
@@ -83,12 +85,28 @@ export class ChangeFeed {
 		this.#interrupt();
 	}
 
+	/**
+	 * Settles when the directory knows what the hub knew at the time of the call; also when the hub does not answer, or the feed
+	 * has stopped. Shared by all who ask meanwhile. Never throws.
+	 *
+	 * @returns the feed's position; undefined: it was never read
+	 */
+	async catchUp(): Promise<number | undefined> {
+		if (this.#running === undefined || this.#stopping.signal.aborted) return this.#readTo;
+		const { promise, resolve } = Promise.withResolvers<void>();
+		this.#waiting.push(resolve);
+		this.nudge();
+		await promise;
+		return this.#readTo;
+	}
+
 	/** Aborts the poll and waits for the subscriber at work. Idempotent. */
 	async stop(): Promise<void> {
 		this.#stopping.abort();
 		this.#interrupt();
 		this.#wakeDelivery();
 		await this.#running;
+		for (const settle of this.#waiting.splice(0)) settle();
 	}
 
 	async #poll(): Promise<void> {
@@ -100,12 +118,18 @@ export class ChangeFeed {
 			// Nothing but a stop cuts this one short: nudge upon nudge would else keep the feed from ever hearing an answer.
 			const isShort = this.#isNudged;
 			this.#isNudged = false;
+			const waiting = isShort ? this.#waiting.splice(0) : [];
 			try {
 				const page = isShort
 					? await this.#ask(this.#readTo, 0, stopped)
 					: await this.#ask(this.#readTo, this.#options.waitSeconds, interruption.signal);
 				failureCount = 0;
 				this.#take(page);
+				// A page is not all there is.
+				if (page.changes.length > 0 && waiting.length > 0) {
+					this.#waiting.push(...waiting.splice(0));
+					this.#isNudged = true;
+				}
 				// Without this a hub that doesn't wait would be asked in a tight loop.
 				if (page.changes.length === 0 && !page.reset && !isShort) {
 					await pause(EMPTY_PAGE_PAUSE_MS, interruption.signal);
@@ -115,7 +139,10 @@ export class ChangeFeed {
 				if (interruption.signal.aborted && !isShort) continue;
 				failureCount += 1;
 				this.#options.onFailure(error, "poll");
+				for (const settle of waiting.splice(0)) settle();
 				await pause(backoffMs(failureCount, this.#options.random), interruption.signal);
+			} finally {
+				for (const settle of waiting) settle();
 			}
 		}
 	}

@@ -26,13 +26,19 @@ export class CollectionCache {
 		return this.#tenants.usable(tenantId)?.value;
 	}
 
+	/** How long ago the hub listed them; Infinity: nothing is cached. */
+	ageMs(tenantId: TenantId): number {
+		return this.#tenants.ageMs(tenantId);
+	}
+
 	/**
 	 * The hub listed these.
 	 *
-	 * @param keep whether the list may be cached.
+	 * @param keep  whether the list may be cached.
+	 * @param ageMs since the hub did; none: just now.
 	 * @returns them without those that are known to be gone, each as new as it is known.
 	 */
-	settle(tenantId: TenantId, found: readonly CollectionRecord[], keep: boolean): CollectionMap {
+	settle(tenantId: TenantId, found: readonly CollectionRecord[], keep: boolean, ageMs = 0): CollectionMap {
 		const cached = this.#tenants.peek(tenantId);
 		const map = new Map<string, CollectionRecord>();
 		for (const record of found) {
@@ -40,7 +46,7 @@ export class CollectionCache {
 			const known = cached?.get(record.name);
 			map.set(record.name, known !== undefined && known.revision > record.revision ? known : record);
 		}
-		if (keep) this.#tenants.put(tenantId, map);
+		if (keep) this.#tenants.put(tenantId, map, ageMs);
 		return map;
 	}
 

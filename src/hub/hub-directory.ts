@@ -4,12 +4,21 @@ import { CollectionCache, type CollectionMap } from "./collection-cache.ts";
 import { HubAvailability, type LookupOutcome } from "./hub-availability.ts";
 import type { HubClient, HubDirectory } from "./hub-client-types.ts";
 import { HUB_LIMITS } from "./hub-limits.ts";
+import { KeyCache } from "./key-cache.ts";
 import type { ChangePage, CollectionRecord, HubChange, KeyLookup, KeyRecord, TenantRecord } from "./models.ts";
-import { RecentChanges } from "./recent-changes.ts";
+import { type KnownChanges, RecentChanges } from "./recent-changes.ts";
 import { RecordCache } from "./record-cache.ts";
+import type { Question, RecordExchange, SharedList } from "./record-exchange.ts";
 import { SharedLookups } from "./shared-lookups.ts";
-import type { Question, SharedRecords } from "./shared-records.ts";
 import { type HubNews, WriteThroughHubClient } from "./write-through-hub-client.ts";
+
+/** How far changes were heard of that end something, kept beyond the process: what was ended stays so after a restart. */
+export interface HeardMark {
+	/** undefined: there is none yet. */
+	load(): number | undefined;
+	/** On disk when it returns. Must not throw. */
+	save(cursor: number): void;
+}
 
 export interface HubDirectoryOptions {
 	readonly client: HubClient;
@@ -23,16 +32,12 @@ export interface HubDirectoryOptions {
 	/** Of keys, of tenants, and of collections with their tenants. */
 	readonly entriesMax: number;
 	/** Asked before the hub is. */
-	readonly shared?: SharedRecords | undefined;
+	readonly shared?: RecordExchange | undefined;
+	/** For a node that hears of changes from others; what it heard of itself its feed knows. */
+	readonly heardMark?: HeardMark | undefined;
 	/** How long someone with a stale record waits for a fresh one; the default is HUB_LIMITS.staleWaitMs. */
 	readonly staleWaitMs?: number;
 	readonly onLookup?: (outcome: LookupOutcome) => void;
-}
-
-interface CachedKey {
-	readonly record: KeyRecord;
-	/** Kept so that the fast path allocates nothing; made anew when the tenant's record is another. */
-	lookup: KeyLookup | undefined;
 }
 
 /** The cache of hub records on a node. A record with a higher revision wins, whichever way it came. */
@@ -41,19 +46,20 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 	readonly #clock: Clock;
 	readonly #onLookup: (outcome: LookupOutcome) => void;
 	readonly #availability: HubAvailability;
-	readonly #keys: RecordCache<string, CachedKey>;
-	readonly #hashOfKey = new Map<ApiKeyId, string>();
+	readonly #keys: KeyCache;
 	readonly #tenants: RecordCache<TenantId, TenantRecord>;
 	readonly #collections: CollectionCache;
 	readonly #unknownKeys: RecordCache<string, true>;
-	readonly #recent = new RecentChanges();
-	readonly #shared: SharedRecords | undefined;
-	/** As long as any record may be old. */
-	readonly #recordMsMax: number;
+	readonly #recent: RecentChanges;
+	readonly #shared: RecordExchange | undefined;
+	readonly #heardMark: HeardMark | undefined;
+	#markedTo: number;
+	#isMarking = false;
+	/** Counts how often the hub went back to an older state. */
+	#historyCount = 0;
 	readonly #lookups = new SharedLookups();
 	#onHubBack: () => void = () => {};
-	/** Until then what other nodes had from the hub does not count. */
-	#unsharedUntilMs = Number.NEGATIVE_INFINITY;
+	#onNews: (change: HubChange) => void = () => {};
 
 	constructor(options: HubDirectoryOptions) {
 		const { clock, entriesMax } = options;
@@ -64,15 +70,11 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 		const staleWaitMs = options.staleWaitMs ?? HUB_LIMITS.staleWaitMs;
 		this.#availability = new HubAvailability({ clock, staleWaitMs, onLookup: this.#onLookup });
 		this.#shared = options.shared;
-		this.#recordMsMax = Math.max(ttlMs, options.quotaTtlSeconds * 1_000) + staleMs;
-		this.#keys = new RecordCache({
-			entriesMax,
-			ttlMs,
-			staleMs,
-			clock,
-			onDrop: (key) => this.#hashOfKey.delete(key.record.api_key_id),
-		});
+		this.#heardMark = options.heardMark;
+		this.#markedTo = options.heardMark?.load() ?? 0;
+		this.#recent = new RecentChanges(HUB_LIMITS.recentChangesMax, this.#markedTo);
 		this.#tenants = new RecordCache({ entriesMax, ttlMs: options.quotaTtlSeconds * 1_000, staleMs, clock });
+		this.#keys = new KeyCache({ entriesMax, ttlMs, staleMs, clock, tenants: this.#tenants });
 		this.#collections = new CollectionCache({ entriesMax, ttlMs, staleMs, clock });
 		this.#unknownKeys = new RecordCache({
 			entriesMax: HUB_LIMITS.unknownKeysMax,
@@ -88,7 +90,7 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 	}
 
 	cachedKey(keyHash: string): KeyLookup | undefined {
-		const found = this.#freshKey(keyHash);
+		const found = this.#keys.fresh(keyHash);
 		if (found !== undefined) this.#onLookup("hit");
 		return found;
 	}
@@ -101,7 +103,7 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 			return undefined;
 		}
 		return await this.#availability.refresh({
-			stale: () => this.#usableKey(keyHash),
+			stale: () => this.#keys.usable(keyHash),
 			share: this.#isSharing ? () => this.#shareKey(keyHash) : undefined,
 			ask: () => {
 				const question = this.#question();
@@ -146,6 +148,7 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 		}
 		return await this.#availability.refresh({
 			stale: () => this.#collections.usable(tenantId),
+			share: this.#shared?.collections === undefined || this.connected ? undefined : () => this.#shareList(tenantId),
 			ask: () =>
 				this.#lookups.run(
 					`collections:${tenantId}`,
@@ -153,6 +156,12 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 					(found, keep) => this.#collections.settle(tenantId, found, keep),
 				),
 		});
+	}
+
+	/** A tenant's collections, however old, as long as this node may go by them. */
+	knownCollections(tenantId: TenantId): SharedList | undefined {
+		const known = this.#collections.usable(tenantId);
+		return known && { records: [...known.values()], ageMs: this.#collections.ageMs(tenantId) };
 	}
 
 	/** Forgets everything cached: the hub's feed has a gap. */
@@ -168,23 +177,39 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 	apply(change: HubChange): void {
 		this.#recent.heard(change);
 		this.#shared?.ended(change);
-		switch (change.kind) {
-			case "key":
-				if (change.record === null) this.#forgetKey(change.key_hash);
-				else this.#amendKey(change.key_hash, change.record);
-				return;
-			case "tenant":
-				if (change.record === null) this.#forgetTenant(change.tenant_id as TenantId);
-				else this.#amendTenant(change.record);
-				return;
-			case "collection":
-				if (change.record === null) {
-					this.collectionDeleted(change.tenant_id as TenantId, change.name, change.collection_id as CollectionId);
-				} else this.collectionChanged(change.record);
-				return;
-			case "topology":
-				return;
-		}
+		this.#take(change);
+		this.#onNews(change);
+	}
+
+	/** Calls `listener` with what this node's feed told, and with what its own writes changed. */
+	onNews(listener: (change: HubChange) => void): void {
+		this.#onNews = listener;
+	}
+
+	/** Another node tells of a change, in whatever order: nothing it ended comes back, nothing newer goes. */
+	heardFromPeer(change: HubChange): void {
+		this.#recent.heardFromPeer(change);
+		// Up to where the feed was read the hub's own lists know best: they lack what is gone since.
+		const isInLists = change.kind === "collection" && change.record !== null && change.cursor <= this.#listedTo;
+		if (!isInLists) this.#take(change);
+	}
+
+	/** Another node knows these changes, and every one of them was given to `heardFromPeer`. */
+	peerKnows(known: KnownChanges): void {
+		if (this.#recent.peerKnows(known, this.#clock.monotonicMs())) this.clear();
+	}
+
+	/** Changes that were all heard here; undefined: none for sure. */
+	knownChanges(): KnownChanges | undefined {
+		return this.#recent.known;
+	}
+
+	/** Another node noticed that the hub went back to an older state: what is cached may be of a past that never was. */
+	peerSawHubGoBack(): void {
+		this.#historyCount += 1;
+		this.#recent.forget();
+		this.#mark(0);
+		this.clear();
 	}
 
 	/**
@@ -197,8 +222,9 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 
 	feedRead(asked: number | undefined, page: ChangePage): void {
 		if (!this.#recent.pageRead(asked, page)) return;
-		// What others have from the time before the hub went back is gone by then.
-		this.#unsharedUntilMs = this.#clock.monotonicMs() + this.#recordMsMax;
+		this.#historyCount += 1;
+		this.#mark(page.cursor);
+		this.#shared?.hubWentBack();
 	}
 
 	hubAnswered(): void {
@@ -210,7 +236,7 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 	}
 
 	hashOf(apiKeyId: ApiKeyId): string | undefined {
-		return this.#hashOfKey.get(apiKeyId);
+		return this.#keys.hashOf(apiKeyId);
 	}
 
 	keyMinted(keyHash: string): void {
@@ -221,11 +247,12 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 	keyChanged(keyHash: string, record: KeyRecord): void {
 		this.#recent.keyWritten(record);
 		this.#shared?.keyWritten(keyHash, record);
-		this.#amendKey(keyHash, record);
+		const { tenant_id, revision: cursor } = record;
+		this.#takeOwn({ kind: "key", cursor, key_hash: keyHash, tenant_id, record });
 	}
 
 	keyRevoked(record: KeyRecord): void {
-		const keyHash = this.#hashOfKey.get(record.api_key_id);
+		const keyHash = this.#keys.hashOf(record.api_key_id);
 		if (keyHash === undefined) {
 			// Its hash may be among those being asked for.
 			this.#lookups.outdateAll("key:");
@@ -241,7 +268,7 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 
 	keyUnsure(apiKeyId: ApiKeyId): void {
 		this.#recent.keyUnsure(apiKeyId);
-		const keyHash = this.#hashOfKey.get(apiKeyId);
+		const keyHash = this.#keys.hashOf(apiKeyId);
 		if (keyHash === undefined) {
 			// Its hash may be among those being asked for.
 			this.#lookups.outdateAll("key:");
@@ -255,7 +282,7 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 	tenantChanged(record: TenantRecord): void {
 		this.#recent.tenantWritten(record);
 		this.#shared?.tenantWritten(record);
-		this.#amendTenant(record);
+		this.#takeOwn({ kind: "tenant", cursor: record.revision, tenant_id: record.id, record });
 	}
 
 	tenantUnsure(tenantId: TenantId): void {
@@ -273,8 +300,8 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 	}
 
 	collectionChanged(record: CollectionRecord): void {
-		this.#lookups.outdate(`collections:${record.tenant_id}`);
-		this.#collections.changed(record);
+		const { id: collection_id, tenant_id, name, revision: cursor } = record;
+		this.#takeOwn({ kind: "collection", cursor, tenant_id, collection_id, name, record });
 	}
 
 	collectionDeleted(tenantId: TenantId, name: string, id: CollectionId): void {
@@ -287,13 +314,60 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 		this.#collections.expire(tenantId);
 	}
 
+	/** A write made here changed it, and the hub told how. The feed will tell of it too, under the cursor that the record has as revision. */
+	#takeOwn(change: HubChange): void {
+		this.#take(change);
+		this.#onNews(change);
+	}
+
+	#take(change: HubChange): void {
+		if (takesAway(change)) this.#mark(Math.max(this.#markedTo, change.cursor));
+		switch (change.kind) {
+			case "key":
+				if (change.record === null) this.#forgetKey(change.key_hash);
+				else this.#amendKey(change.key_hash, change.record);
+				return;
+			case "tenant":
+				if (change.record === null) this.#forgetTenant(change.tenant_id as TenantId, change.cursor);
+				else this.#amendTenant(change.record);
+				return;
+			case "collection":
+				if (change.record === null) {
+					this.collectionDeleted(change.tenant_id as TenantId, change.name, change.collection_id as CollectionId);
+				} else this.#amendCollection(change.record);
+				return;
+			case "topology":
+				return;
+		}
+	}
+
+	#mark(cursor: number): void {
+		if (cursor === this.#markedTo || this.#heardMark === undefined) return;
+		this.#markedTo = cursor;
+		if (this.#isMarking) return;
+		this.#isMarking = true;
+		// Once for all that comes of the same page or message.
+		queueMicrotask(() => {
+			this.#isMarking = false;
+			this.#heardMark?.save(this.#markedTo);
+		});
+	}
+
+	/** Of a collection that changed here or elsewhere; its list is asked for anew if it was just being asked for. */
+	#amendCollection(record: CollectionRecord): void {
+		this.#lookups.outdate(`collections:${record.tenant_id}`);
+		this.#collections.changed(record);
+	}
+
+	/** How far lists that are cached hold everything. */
+	get #listedTo(): number {
+		return this.#recent.readTo ?? Number.POSITIVE_INFINITY;
+	}
+
 	#amendKey(keyHash: string, record: KeyRecord): void {
 		this.#lookups.outdate(`key:${keyHash}`);
 		this.#unknownKeys.delete(keyHash);
-		const cached = this.#keys.peek(keyHash);
-		if (cached === undefined || cached.record.revision > record.revision) return;
-		this.#keys.amend(keyHash, { record, lookup: undefined });
-		this.#hashOfKey.set(record.api_key_id, keyHash);
+		this.#keys.amend(keyHash, record);
 	}
 
 	#forgetKey(keyHash: string): void {
@@ -308,35 +382,20 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 		if (cached !== undefined && cached.revision <= record.revision) this.#tenants.amend(record.id, record);
 	}
 
-	#forgetTenant(tenantId: TenantId): void {
+	/** @param cursor of its end; later ones of its name stay */
+	#forgetTenant(tenantId: TenantId, cursor = Number.POSITIVE_INFINITY): void {
 		this.#lookups.outdate(`tenant:${tenantId}`);
 		this.#lookups.outdate(`collections:${tenantId}`);
 		this.#lookups.outdateAll("key:");
-		this.#tenants.delete(tenantId);
+		if ((this.#tenants.peek(tenantId)?.revision ?? 0) <= cursor) this.#tenants.delete(tenantId);
 		this.#collections.forget(tenantId);
 		// The id may be given to another tenant, whom the old one's keys must not reach.
-		this.#keys.deleteWhere((key) => key.record.tenant_id === tenantId);
-	}
-
-	#freshKey(keyHash: string): KeyLookup | undefined {
-		const key = this.#keys.fresh(keyHash);
-		const tenant = key && this.#tenants.fresh(key.record.tenant_id);
-		return tenant === undefined ? undefined : lookupOf(key!, tenant);
-	}
-
-	#usableKey(keyHash: string): KeyLookup | undefined {
-		const key = this.#keys.usable(keyHash)?.value;
-		const tenant = key && this.#tenants.usable(key.record.tenant_id)?.value;
-		return tenant === undefined ? undefined : lookupOf(key!, tenant);
+		this.#keys.deleteOfTenant(tenantId, cursor);
 	}
 
 	/** Before the feed was read nobody knows whether what others have is new enough. */
 	get #isSharing(): boolean {
-		return (
-			this.#shared !== undefined &&
-			this.#recent.readTo !== undefined &&
-			this.#clock.monotonicMs() >= this.#unsharedUntilMs
-		);
+		return this.#shared !== undefined && this.#recent.readTo !== undefined;
 	}
 
 	/** Each record is asked for once, however many wait for it. */
@@ -344,33 +403,51 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 		return this.#lookups.run(
 			`shared key:${keyHash}`,
 			async () => {
-				const found = this.#keys.fresh(keyHash) === undefined ? await this.#shared?.key(keyHash) : undefined;
+				const history = this.#historyCount;
+				const found = this.#keys.isFresh(keyHash) ? undefined : await this.#shared?.key(keyHash);
 				if (
 					found !== undefined &&
-					this.#isSharing &&
+					history === this.#historyCount &&
 					found.ageMs < this.#keys.ageMs(keyHash) &&
 					this.#recent.countsKey(keyHash, found) &&
-					found.record.revision >= (this.#keys.peek(keyHash)?.record.revision ?? 0)
+					found.record.revision >= (this.#keys.peek(keyHash)?.revision ?? 0)
 				) {
-					this.#keepKey(keyHash, found.record, found.ageMs);
+					this.#keys.put(keyHash, found.record, found.ageMs);
 				}
-				const tenantId = this.#keys.peek(keyHash)?.record.tenant_id;
+				const tenantId = this.#keys.peek(keyHash)?.tenant_id;
 				if (tenantId !== undefined) await this.#shareTenant(tenantId);
 			},
-			() => this.#freshKey(keyHash),
+			() => this.#keys.fresh(keyHash),
+		);
+	}
+
+	/** As another node knows them, where that is younger than what is known here. */
+	async #shareList(tenantId: TenantId): Promise<CollectionMap | undefined> {
+		const history = this.#historyCount;
+		return await this.#lookups.run(
+			`shared collections:${tenantId}`,
+			async () => await this.#shared?.collections?.(tenantId),
+			(found) => {
+				const isYounger = found !== undefined && found.ageMs < this.#collections.ageMs(tenantId);
+				if (isYounger && history === this.#historyCount) {
+					this.#collections.settle(tenantId, found.records, true, found.ageMs);
+				}
+				return this.#collections.fresh(tenantId);
+			},
 		);
 	}
 
 	async #shareTenant(tenantId: TenantId): Promise<TenantRecord | undefined> {
 		const cached = this.#tenants.fresh(tenantId);
 		if (cached !== undefined) return cached;
+		const history = this.#historyCount;
 		return await this.#lookups.run(
 			`shared tenant:${tenantId}`,
 			async () => await this.#shared?.tenant(tenantId),
 			(found) => {
 				if (
 					found !== undefined &&
-					this.#isSharing &&
+					history === this.#historyCount &&
 					found.ageMs < this.#tenants.ageMs(tenantId) &&
 					this.#recent.countsTenant(found) &&
 					found.record.revision >= (this.#tenants.peek(tenantId)?.revision ?? 0)
@@ -402,9 +479,9 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 		}
 		const tenant = this.#settleTenant(answered.tenant, keep, question);
 		const cached = this.#keys.peek(keyHash);
-		if (cached !== undefined && cached.record.revision > newest.revision) return lookupOf(cached, tenant);
+		if (cached !== undefined && cached.revision > newest.revision) return { key: cached, tenant };
 		if (keep) {
-			this.#keepKey(keyHash, newest, 0);
+			this.#keys.put(keyHash, newest, 0);
 			if (newest === answered.key && this.#isSharing) this.#shared?.shareKey(keyHash, newest, question);
 		}
 		return { key: newest, tenant };
@@ -421,14 +498,10 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 		}
 		return newest;
 	}
-
-	#keepKey(keyHash: string, record: KeyRecord, ageMs: number): void {
-		this.#keys.put(keyHash, { record, lookup: undefined }, ageMs);
-		this.#hashOfKey.set(record.api_key_id, keyHash);
-	}
 }
 
-function lookupOf(key: CachedKey, tenant: TenantRecord): KeyLookup {
-	if (key.lookup?.tenant !== tenant) key.lookup = { key: key.record, tenant };
-	return key.lookup;
+/** Whether somebody may do less after it than before. */
+function takesAway(change: HubChange): boolean {
+	if (change.kind === "key") return change.record?.rotation_status !== "active";
+	return change.kind === "tenant" && change.record?.active !== true;
 }

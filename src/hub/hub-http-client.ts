@@ -275,7 +275,8 @@ export class HubHttpClient implements HubClient {
 			return await this.#breaker.run(() => this.#attempts(call));
 		} catch (error) {
 			if (!(error instanceof CircuitOpenError)) throw error;
-			const { message } = error.cause as HiveError;
+			// Of the last call that failed; none while another one finds out whether the hub is back.
+			const message = error.cause instanceof HiveError ? error.cause.message : "the hub does not answer";
 			throw new HiveError("HUB_UNAVAILABLE", message, { retry_after_seconds: 1 }, { cause: error });
 		}
 	}

@@ -20,9 +20,12 @@ export const HUB_LIMITS = {
 	keyNameLengthMax: 200,
 	graceSecondsMax: 366 * 24 * 3_600,
 	topologyMembersMax: 1_000,
+	/** Nodes that have left, of which the newest are kept. */
+	retiredMembersMax: 1_000,
 	memberAddressesMax: 32,
 	addressLengthMax: 512,
 	nodeIdLengthMax: 64,
+	peerIdLengthMax: 128,
 	allowedIpsMax: 256,
 	/** Lookups of one directory waiting for the hub at the same time. */
 	lookupsInFlightMax: 10_000,
@@ -51,6 +54,8 @@ export const HUB_LIMITS = {
 	answerBytesMax: 64 * 1024 * 1024,
 	/** Records remembered because the feed told of them, so that an older answer does not bring back what they end. */
 	recentChangesMax: 10_000,
+	/** Changes that other nodes speak of may be on their way in one's own feed for so long; then they are missing. */
+	gapMsMax: 5_000,
 	/** One exchange with the shared cache, connecting included. */
 	sharedTimeoutMs: 100,
 	/** Exchanges with the shared cache under way, those included that nobody waits for any more. */

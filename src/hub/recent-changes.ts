@@ -14,6 +14,12 @@ interface Word {
 	readonly cursor: number;
 }
 
+/** Changes of the hub's feed after `from`, up to and with `to`: whoever knows them is missing none between. */
+export interface KnownChanges {
+	readonly from: number;
+	readonly to: number;
+}
+
 /** What someone else had from the hub, and how far they had read the feed when they asked. */
 export interface HeardElsewhere<Record> {
 	readonly record: Record;
@@ -28,12 +34,31 @@ export interface HeardElsewhere<Record> {
 export class RecentChanges {
 	readonly #words = new Map<string, Word>();
 	readonly #wordsMax: number;
+	/** What was heard of before this process started, and is no more in words. */
+	#heardBefore: number;
 	#readTo: number | undefined;
-	/** Shared answers count from here on. */
-	#sharedFrom = Number.POSITIVE_INFINITY;
+	/** Each change after `from` and up to here was heard. */
+	#heardTo: number | undefined;
+	#from = Number.POSITIVE_INFINITY;
+	/** Words up to here were forgotten. */
+	#forgottenTo = 0;
+	/** Other nodes know changes from here on, and no node is known that heard those before. */
+	#gap: { readonly to: number; readonly sinceMs: number } | undefined;
 
-	constructor(wordsMax: number = HUB_LIMITS.recentChangesMax) {
+	constructor(wordsMax: number = HUB_LIMITS.recentChangesMax, heardBefore = 0) {
 		this.#wordsMax = wordsMax;
+		this.#heardBefore = heardBefore;
+	}
+
+	/** Changes that were all heard, be it in the feed or from other nodes. undefined: none for sure. */
+	get known(): KnownChanges | undefined {
+		const from = this.#sharedFrom;
+		return this.#heardTo === undefined || from > this.#heardTo ? undefined : { from, to: this.#heardTo };
+	}
+
+	/** Shared answers count from here on. */
+	get #sharedFrom(): number {
+		return Math.max(this.#from, this.#forgottenTo);
 	}
 
 	/** How far the feed was read; undefined before it was. An answer asked for now holds every change up to it. */
@@ -49,31 +74,98 @@ export class RecentChanges {
 	 */
 	pageRead(asked: number | undefined, page: ChangePage): boolean {
 		const hasGoneBack = page.reset && asked !== undefined && page.cursor < asked;
-		if (hasGoneBack) this.#words.clear();
-		if (this.#readTo === undefined || hasGoneBack) this.#sharedFrom = page.cursor;
-		else if (page.reset) this.#sharedFrom = Math.max(this.#sharedFrom, page.cursor);
-		this.#readTo = hasGoneBack ? page.cursor : Math.max(this.#readTo ?? 0, page.cursor);
+		if (hasGoneBack) this.forget();
+		const isGap = page.reset || asked === undefined;
+		if (this.#readTo === undefined) this.#from = Math.max(page.cursor, this.#heardBefore);
+		else if (isGap) this.#from = Math.max(this.#from, page.cursor);
+		this.#readTo = Math.max(this.#readTo ?? 0, page.cursor);
+		// The page's changes are heard one after the other.
+		this.#heardTo = Math.max(this.#heardTo ?? 0, isGap ? page.cursor : asked);
 		return hasGoneBack;
+	}
+
+	/** Nothing heard so far counts: the hub went back to an older state. */
+	forget(): void {
+		this.#words.clear();
+		this.#heardBefore = 0;
+		this.#readTo = undefined;
+		this.#heardTo = undefined;
+		this.#from = Number.POSITIVE_INFINITY;
+		this.#forgottenTo = 0;
+		this.#gap = undefined;
 	}
 
 	/** A change of the feed: it settles what was unsure. */
 	heard(change: HubChange): void {
+		this.#hear(change, (name) => (this.#isUnsure(name) ? 0 : this.#askedFrom(name)));
+		const hash = change.kind === "key" ? hashName(change.key_hash) : undefined;
+		if (hash !== undefined && this.#words.get(hash)?.isEnded !== true) this.#words.delete(hash);
+		this.#heardTo = Math.max(this.#heardTo ?? 0, change.cursor);
+	}
+
+	/** Another node tells of a change, in whatever order. What is unsure here may be younger, and stays so. */
+	heardFromPeer(change: HubChange): void {
+		this.#hear(change, (name) => this.#askedFrom(name));
+	}
+
+	/**
+	 * Another node knows these changes, and told of every one of them.
+	 *
+	 * @param nowMs on a monotonic clock.
+	 * @returns whether changes were missed for good that nobody told of: what is cached may be older than they are.
+	 */
+	peerKnows({ from, to }: KnownChanges, nowMs: number): boolean {
+		const heardTo = this.#heardTo;
+		if (heardTo === undefined) {
+			// One that knows less than this node did before it was started again could bring back what was ended since.
+			if (from > to || to < this.#heardBefore) return false;
+			this.#goOn(to);
+			this.#from = from;
+			return true;
+		}
+		if (to <= heardTo) return false;
+		if (from <= heardTo) {
+			this.#goOn(to);
+			return false;
+		}
+		if (this.#gap === undefined || this.#gap.to <= heardTo) this.#gap = { to: from, sinceMs: nowMs };
+		if (nowMs - this.#gap.sinceMs < HUB_LIMITS.gapMsMax) return false;
+		this.#goOn(to);
+		this.#from = from;
+		return true;
+	}
+
+	#goOn(to: number): void {
+		this.#heardTo = to;
+		this.#readTo = Math.max(this.#readTo ?? 0, to);
+		this.#gap = undefined;
+	}
+
+	/** @param askedFromBefore where a reader must have been for what was heard of the name before */
+	#hear(change: HubChange, askedFromBefore: (name: string) => number): void {
 		const { cursor } = change;
+		const note = (name: string, word: Pick<Word, "record" | "isEnded">): void =>
+			this.#note(name, { ...word, askedFrom: Math.max(cursor, askedFromBefore(name)), cursor });
 		if (change.kind === "key") {
-			if (change.record === null) this.#note(hashName(change.key_hash), { isEnded: true, askedFrom: cursor, cursor });
+			if (change.record === null) note(hashName(change.key_hash), { isEnded: true });
 			else {
 				const name = keyName(change.record.api_key_id);
-				this.#note(name, { record: this.#newer(name, change.record), askedFrom: cursor, cursor });
-				const hash = hashName(change.key_hash);
-				if (this.#words.get(hash)?.isEnded !== true) this.#words.delete(hash);
+				note(name, { record: this.#newer(name, change.record) });
 			}
 		} else if (change.kind === "tenant") {
 			const name = tenantName(change.tenant_id);
-			const record = change.record === null ? undefined : this.#newer(name, change.record);
-			this.#note(name, { record, askedFrom: cursor, cursor });
+			const known = this.#words.get(name)?.record;
+			const isOfSuccessor = known !== undefined && known.revision > cursor;
+			note(name, {
+				record: change.record === null ? (isOfSuccessor ? known : undefined) : this.#newer(name, change.record),
+			});
 			const keys = keysName(change.tenant_id);
-			if (change.record === null || this.#words.has(keys)) this.#note(keys, { askedFrom: cursor, cursor });
+			if (change.record === null || this.#words.has(keys)) note(keys, {});
 		}
+	}
+
+	#isUnsure(name: string): boolean {
+		return this.#askedFrom(name) === Number.POSITIVE_INFINITY;
 	}
 
 	/** The answer to a write made here; the feed will tell of it too. */
@@ -152,12 +244,13 @@ export class RecentChanges {
 	}
 
 	#note(name: string, word: Word): void {
+		const cursor = Math.max(word.cursor, this.#words.get(name)?.cursor ?? 0);
 		this.#words.delete(name);
-		this.#words.set(name, word);
+		this.#words.set(name, { ...word, cursor });
 		if (this.#words.size <= this.#wordsMax) return;
 		const [oldest] = this.#words;
 		this.#words.delete(oldest![0]);
-		this.#sharedFrom = Math.max(this.#sharedFrom, oldest![1].cursor);
+		this.#forgottenTo = Math.max(this.#forgottenTo, oldest![1].cursor);
 	}
 }
 

@@ -153,20 +153,38 @@ export const logsSchema = z.strictObject({
 	entries: z.array(z.record(z.string(), z.unknown())).max(HUB_LIMITS.logEntriesMax),
 });
 
+const memberNamesSchema = z.strictObject({
+	node_id: z.string().min(1).max(HUB_LIMITS.nodeIdLengthMax),
+	peer_id: z.string().max(HUB_LIMITS.peerIdLengthMax),
+});
+
+/** What may be left out, and was not known to clients of before, stays as it is. */
 export const topologySchema = z.strictObject({
 	version: z.int().min(1),
 	members: z
 		.array(
-			z.strictObject({
-				node_id: z.string().min(1).max(HUB_LIMITS.nodeIdLengthMax),
-				state: z.enum(["active", "draining"]),
+			memberNamesSchema.partial({ peer_id: true }).extend({
+				state: z.enum(["joining", "active", "draining", "removed"]),
 				addresses: z.array(z.string().min(1).max(HUB_LIMITS.addressLengthMax)).max(HUB_LIMITS.memberAddressesMax),
+				serves_hub: z.boolean().optional(),
 			}),
 		)
 		.max(HUB_LIMITS.topologyMembersMax)
 		.refine((members) => new Set(members.map((member) => member.node_id)).size === members.length, {
 			error: "each node stands in the topology once",
-		}),
+		})
+		.refine(
+			(members) => {
+				const peerIds = members.map((member) => member.peer_id ?? "").filter((peerId) => peerId !== "");
+				return new Set(peerIds).size === peerIds.length;
+			},
+			{ error: "each identity belongs to one node" },
+		),
+	/** Newest last: the oldest go when there are too many. */
+	retired: z
+		.array(memberNamesSchema)
+		.max(HUB_LIMITS.retiredMembersMax + HUB_LIMITS.topologyMembersMax)
+		.optional(),
 });
 
 /** Query strings, where everything arrives as text. */

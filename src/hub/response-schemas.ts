@@ -82,10 +82,13 @@ export const topologyAnswer = z.object({
 	members: z.array(
 		z.object({
 			node_id: z.string(),
-			state: z.enum(["active", "draining"]),
+			peer_id: z.string().default(""),
+			state: z.enum(["joining", "active", "draining", "removed"]),
 			addresses: z.array(z.string()),
+			serves_hub: z.boolean().default(false),
 		}),
 	),
+	retired: z.array(z.object({ node_id: z.string(), peer_id: z.string() })).default([]),
 });
 
 export const errorAnswer = z.object({

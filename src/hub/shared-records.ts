@@ -3,29 +3,15 @@ import type { Clock } from "../base/clock.ts";
 import { hashKey, type TenantId } from "../base/ids.ts";
 import { HUB_LIMITS } from "./hub-limits.ts";
 import type { HubChange, KeyRecord, TenantRecord } from "./models.ts";
-import type { HeardElsewhere } from "./recent-changes.ts";
+import type { Question, RecordExchange, SharedRecord } from "./record-exchange.ts";
 import type { RecordSeal } from "./record-seal.ts";
 import type { RedisLink } from "./redis-link.ts";
 import { keyAnswer, tenantAnswer } from "./response-schemas.ts";
 
-/** A record that some node had from the hub. */
-export interface SharedRecord<Record> extends HeardElsewhere<Record> {
-	/** Milliseconds since the hub vouched for it. */
-	readonly ageMs: number;
-}
-
-/** A question to the hub: what its answer vouches for. */
-export interface Question {
-	/** How far the feed was read; undefined: not yet. */
-	readonly askedAt: number | undefined;
-	/** Wall clock, milliseconds. */
-	readonly atMs: number;
-}
-
 export interface SharedRecordsOptions {
 	readonly redis: RedisLink;
 	readonly seal: RecordSeal;
-	readonly clock: Pick<Clock, "nowMs">;
+	readonly clock: Clock;
 	/** Seconds after which a record is as good as none, TTL and stale time together. */
 	readonly keySeconds: number;
 	readonly tenantSeconds: number;
@@ -79,10 +65,12 @@ end
  * questions to the hub: what is slow, gone, garbled, not sealed by a node of the same hub or too old is absent, and a write that
  * fails is no loss, since every reader counts a record only where it holds all that the reader itself has heard.
  */
-export class SharedRecords {
+export class SharedRecords implements RecordExchange {
 	readonly #options: SharedRecordsOptions;
 	readonly #waiting: Write[] = [];
 	#isWriting = false;
+	/** Until then what lies there may be from before the hub went back. */
+	#unsureUntilMs = Number.NEGATIVE_INFINITY;
 
 	constructor(options: SharedRecordsOptions) {
 		this.#options = options;
@@ -135,6 +123,15 @@ export class SharedRecords {
 		this.#write({ name: this.#tenantName(tenantId), ...DROP });
 	}
 
+	hubWentBack(): void {
+		const { clock, keySeconds, tenantSeconds } = this.#options;
+		this.#unsureUntilMs = clock.monotonicMs() + Math.max(keySeconds, tenantSeconds) * 1_000;
+	}
+
+	get #isUnsure(): boolean {
+		return this.#options.clock.monotonicMs() < this.#unsureUntilMs;
+	}
+
 	#keyName(keyHash: string): string {
 		return `${this.#options.seal.prefix}:key:${keyHash}`;
 	}
@@ -148,6 +145,7 @@ export class SharedRecords {
 		schema: Schema,
 	): Promise<SharedRecord<z.output<Schema>> | undefined> {
 		const { redis, seal, clock } = this.#options;
+		if (this.#isUnsure) return undefined;
 		try {
 			// A part of it, for there may lie anything of any length.
 			const sealed = await redis.send("GETRANGE", [name, "0", String(HUB_LIMITS.sharedEntryBytesMax)]);
@@ -167,7 +165,7 @@ export class SharedRecords {
 
 	#put(name: string, record: KeyRecord | TenantRecord, { askedAt, atMs }: Question, seconds: number): void {
 		const ttlMs = seconds * 1_000 - (this.#options.clock.nowMs() - atMs);
-		if (askedAt === undefined || record.revision < 0 || ttlMs < 1) return;
+		if (this.#isUnsure || askedAt === undefined || record.revision < 0 || ttlMs < 1) return;
 		const { revision } = record;
 		const value = this.#options.seal.seal(name, { revision, askedAt, atMs, json: JSON.stringify(record) });
 		if (Buffer.byteLength(value) > HUB_LIMITS.sharedEntryBytesMax) return;

@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { chmodSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { HiveError } from "../base/errors.ts";
 import { type NodeId, newNodeId, type RandomBytes } from "../base/ids.ts";
@@ -11,7 +11,12 @@ const FILES = {
 	/** Whose lock it is. A file of its own: closing `lock` here would drop SQLite's lock on it. */
 	lockOwner: "lock.pid",
 	nodeId: "node.id",
+	nodeKey: "node.key",
+	clusterState: "cluster.state",
+	hints: "hints",
 	cursor: "hub.cursor",
+	hubHeard: "hub.heard",
+	hubGeneration: "hub.generation",
 	usageCounters: "usage.counters",
 	usageOutbox: "usage.outbox",
 	storedUsage: "usage.stored",
@@ -23,8 +28,11 @@ const FILES = {
 	native: "native",
 } as const;
 
-/** A number that outlives the process. */
-export type StoredCounter = "cursor";
+/**
+ * A number that outlives the process: how far the hub's feed was delivered; how far changes were heard of, from whomever, that
+ * take something away; how often the hub went back to an older state.
+ */
+export type StoredCounter = "cursor" | "hubHeard" | "hubGeneration";
 /** A secret in a file that only the owner may read. */
 export type SecretName = "adminKey" | "serviceKey" | "clusterSecret";
 
@@ -48,6 +56,31 @@ export class DataFolder {
 	/** Where the embedded hub keeps its SQLite database. */
 	get hubDatabasePath(): string {
 		return join(this.path, FILES.hubDatabase);
+	}
+
+	/** Whether an embedded hub with a SQLite database of its own has ever run here. */
+	get hasHubDatabase(): boolean {
+		return existsSync(this.hubDatabasePath);
+	}
+
+	/** Where the key lies that proves to other nodes who this one is. */
+	get nodeKeyPath(): string {
+		return join(this.path, FILES.nodeKey);
+	}
+
+	/** Whether a node of a cluster has run here. */
+	get hasClusterState(): boolean {
+		return existsSync(this.clusterStatePath);
+	}
+
+	/** Where the node remembers the topology it knew last. */
+	get clusterStatePath(): string {
+		return join(this.path, FILES.clusterState);
+	}
+
+	/** Folder of what other nodes have missed. */
+	get hintsPath(): string {
+		return join(this.path, FILES.hints);
 	}
 
 	/** Where the node remembers what its tenants have stored. */

@@ -1,8 +1,13 @@
 import { RedisClient } from "bun";
+import { HiveError } from "../base/errors.ts";
 import { newServiceKey } from "../base/ids.ts";
-import { CachedHubDirectory } from "../hub/hub-directory.ts";
+import { HUB_ORIGIN, hubRequestHandler } from "../cluster/hub-over-peers.ts";
+import type { PeerHandler } from "../cluster/peer/peer-types.ts";
+import { CachedHubDirectory, type HeardMark } from "../hub/hub-directory.ts";
 import { HubHttpClient, type HubTransport, hubOrigin } from "../hub/hub-http-client.ts";
 import { HUB_LIMITS } from "../hub/hub-limits.ts";
+import type { RecordExchange } from "../hub/record-exchange.ts";
+import { RecordExchanges } from "../hub/record-exchanges.ts";
 import { RecordSeal } from "../hub/record-seal.ts";
 import { RedisLink } from "../hub/redis-link.ts";
 import { SharedRecords } from "../hub/shared-records.ts";
@@ -15,21 +20,56 @@ import type { Settings } from "./settings.ts";
 /** A node's way to its hub, wherever that is. */
 export interface HubLink {
 	readonly directory: CachedHubDirectory;
+	/** Answers members that reach the hub through this node; absent where the hub is not this node's alone. */
+	readonly memberHandler?: PeerHandler;
 	/** Path of the ADMIN key's file, when this start made one. */
 	readonly adminKeyPath?: string;
 	/** Closes the embedded hub, or what leads to a remote one. */
 	close(): Promise<void>;
 }
 
-/** Calls in a process cost the embedded hub nothing to keep waiting. */
+/** Calls in a process, or on the one connection to a member, cost nothing to keep waiting. */
 const EMBEDDED_CALLS_MAX = 256;
 
-/** @throws HiveError HUB_UNAVAILABLE when the embedded hub's database can't be reached. A remote hub may come later. */
+/**
+ * Whether the node uses the hub of another member: it looks for other nodes and none of its own was ever here. One that was the
+ * first of its cluster stays its hub, also when it is told to join.
+ *
+ * @throws CONFLICT when it is to join with a hub from single-tenant mode: what lies here would belong to no cluster
+ */
+export function usesHubOfMember({ values: { cluster, hub } }: Settings, folder: DataFolder): boolean {
+	if (!cluster.enabled || hub.mode !== "embedded" || hub.database !== "sqlite") return false;
+	const hasSecret = folder.readSecret("clusterSecret") !== undefined;
+	if (folder.hasHubDatabase) {
+		if (cluster.join.length > 0 && !hasSecret && !folder.hasClusterState) {
+			throw new HiveError(
+				"CONFLICT",
+				"this data folder was used by a single-tenant node and can't join a cluster: start with an empty one, then import what the old one exports",
+				{ field: "data_dir" },
+			);
+		}
+		return false;
+	}
+	// Whoever was given a secret, and has nothing else, has others to find.
+	return cluster.join.length > 0 || (cluster.mdns && (hasSecret || cluster.secret_file !== undefined));
+}
+
+/** What a cluster gives to a node's way to its hub. */
+export interface HubLinkCompany {
+	/** Leads to the hub of another member; given when `usesHubOfMember`. */
+	readonly overPeers?: HubTransport | undefined;
+	/** What other members had from the hub. */
+	readonly gossiped?: RecordExchange | undefined;
+	readonly heardMark?: HeardMark | undefined;
+}
+
+/** @throws HiveError HUB_UNAVAILABLE when the embedded hub's database can't be reached. Any other hub may come later. */
 export async function openHubLink(
 	settings: Settings,
 	folder: DataFolder,
 	parts: ProcessParts,
 	metrics: Metrics,
+	{ overPeers, gossiped, heardMark }: HubLinkCompany = {},
 ): Promise<HubLink> {
 	const { hub, cluster, auth } = settings.values;
 	const directoryOver = (
@@ -37,9 +77,11 @@ export async function openHubLink(
 		serviceKey: string,
 		maxConcurrent: number,
 		transport: HubTransport,
-		shared?: SharedRecords,
-	) =>
-		new CachedHubDirectory({
+		redisRecords?: SharedRecords,
+	) => {
+		const exchanges = [gossiped, redisRecords].filter((exchange) => exchange !== undefined);
+		const [shared] = exchanges;
+		return new CachedHubDirectory({
 			client: new HubHttpClient({
 				baseUrl,
 				serviceKey,
@@ -56,9 +98,18 @@ export async function openHubLink(
 			quotaTtlSeconds: hub.cache.quota_ttl_seconds,
 			staleTtlSeconds: hub.stale_ttl_seconds,
 			entriesMax: hub.cache.max_entries,
-			shared,
+			shared:
+				exchanges.length <= 1
+					? shared
+					: new RecordExchanges({
+							exchanges,
+							keySeconds: hub.cache.ttl_seconds,
+							tenantSeconds: hub.cache.quota_ttl_seconds,
+						}),
+			heardMark,
 			onLookup: (outcome) => metrics.countHubCache(outcome),
 		});
+	};
 
 	if (hub.mode === "remote") {
 		const redis = openRedis(hub.cache.redis, parts);
@@ -98,6 +149,11 @@ export async function openHubLink(
 		);
 	}
 	const serviceKey = newServiceKey(parts.random);
+	if (overPeers !== undefined) {
+		// The member that has the hub puts in a key of its own.
+		const directory = directoryOver(HUB_ORIGIN, serviceKey, EMBEDDED_CALLS_MAX, overPeers);
+		return { directory, async close() {} };
+	}
 	const embedded = await openEmbeddedHub({
 		...parts,
 		folder,
@@ -106,11 +162,12 @@ export async function openHubLink(
 		defaultTenant: !cluster.enabled,
 		adminKey: auth.required,
 	});
-	const directory = directoryOver("http://embedded-hub", serviceKey, EMBEDDED_CALLS_MAX, (request) =>
+	const directory = directoryOver(HUB_ORIGIN, serviceKey, EMBEDDED_CALLS_MAX, (request) =>
 		embedded.hub.handle(request),
 	);
 	return {
 		directory,
+		...(cluster.enabled && hub.database === "sqlite" && { memberHandler: hubRequestHandler(embedded.hub, serviceKey) }),
 		...(embedded.adminKeyPath !== undefined && { adminKeyPath: embedded.adminKeyPath }),
 		close: () => embedded.hub.close(),
 	};

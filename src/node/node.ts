@@ -1,4 +1,5 @@
 import { AddressLimiter } from "../access/address-limiter.ts";
+import { ClusterRateLimiter } from "../access/cluster-rate-limiter.ts";
 import { MetricsDoor } from "../access/metrics-door.ts";
 import { QuotaGate } from "../access/quota-gate.ts";
 import { RateLimiter } from "../access/rate-limiter.ts";
@@ -7,8 +8,21 @@ import { SubjectSlots } from "../access/subject-slots.ts";
 import { UsageMeter } from "../access/usage-meter.ts";
 import { createRestServer } from "../api/rest/rest-server.ts";
 import type { NodeId, TenantId } from "../base/ids.ts";
-import { TenantDirectory } from "../cluster/tenant-directory.ts";
+import { systemTimers } from "../base/timers.ts";
+import { CollectionLists } from "../cluster/collection-lists.ts";
+import { GossipedRecords } from "../cluster/gossip/gossiped-records.ts";
+import { HUB_METHOD, HubOverPeers } from "../cluster/hub-over-peers.ts";
+import { CLUSTER_PROTOCOL } from "../cluster/membership/join.ts";
+import type { Membership } from "../cluster/membership/membership-types.ts";
+import { SoloMembership } from "../cluster/membership/solo-membership.ts";
+import { NoPeers } from "../cluster/peer/no-peers.ts";
+import { HintFolder } from "../cluster/repair/hint-storage.ts";
+import { REPAIR_LIMITS } from "../cluster/repair/repair-limits.ts";
+import { nodeTag } from "../cluster/replication/version-clock.ts";
+import { copiesOfShard } from "../cluster/shard-copies.ts";
+import type { TenantDirectory } from "../cluster/tenant-directory.ts";
 import { ChangeFeed } from "../hub/change-feed.ts";
+import type { HeardMark } from "../hub/hub-directory.ts";
 import { HubWebhooks } from "../hub/hub-webhook.ts";
 import type { RateLimits } from "../hub/models.ts";
 import { EventLoopLag, systemEvery } from "../observe/event-loop-lag.ts";
@@ -26,14 +40,18 @@ import { startWorkerThread } from "../shards/worker-thread.ts";
 import { useNativeFolder } from "../storage/native-addons.ts";
 import { openAccess } from "./access-parts.ts";
 import { watchCertificate } from "./certificate-watcher.ts";
+import { NodeClusterControl } from "./cluster-control.ts";
+import { ClusterMember } from "./cluster-member.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
-import { ensureClusterSecret } from "./folder-secrets.ts";
-import { type HubLink, openHubLink } from "./hub-link.ts";
+import { openClusterSecret } from "./folder-secrets.ts";
+import { type HubLink, openHubLink, usesHubOfMember } from "./hub-link.ts";
 import { explainListenError } from "./listen-error.ts";
 import { NodeState } from "./node-state.ts";
+import { openPeerParts } from "./peer-parts.ts";
 import { openShardsPerWorker, readProcessLimits } from "./process-limits.ts";
 import type { ProcessParts } from "./process-parts.ts";
 import type { Settings } from "./settings.ts";
+import { openShardParts } from "./shard-parts.ts";
 import { StoredUsage } from "./stored-usage.ts";
 import { Teardown } from "./teardown.ts";
 import { readTlsFiles } from "./tls-files.ts";
@@ -48,6 +66,8 @@ export interface RunningNode {
 	readonly pipeline: Pipeline;
 	/** Path of the ADMIN key's file when this start made one; a command prints it. */
 	readonly adminKeyPath?: string;
+	/** Never resolves; rejects when the node can't go on: its cluster refuses it for good. It is to be stopped then. */
+	readonly failed: Promise<never>;
 	/** Under TLS: reads the certificate again. Never rejects: what is wrong with it is logged. */
 	reloadTls?(): Promise<void>;
 	/**
@@ -59,6 +79,8 @@ export interface RunningNode {
 
 /** How long one question for changes stays open at the hub, and a connection that died may go unnoticed. */
 const FEED_WAIT_SECONDS = 10;
+/** A hub that is away must not hold up a start. */
+const ENTER_PATIENCE_MS = 1_000;
 /** A hub that is away must not hold up a stop. */
 const LAST_REPORT_MS_MAX = 3_000;
 
@@ -87,20 +109,50 @@ async function startOn(
 	teardown: Teardown,
 ): Promise<RunningNode> {
 	const { clock, random, log, version } = parts;
-	const { server, cluster, metrics: metricsSettings, rate_limits } = settings.values;
-	const { webhook_secret } = settings.values.hub;
+	const { server, cluster, hub, metrics: metricsSettings, rate_limits } = settings.values;
 	useNativeFolder(folder.nativePath);
 	for (const setting of settings.listIdle()) log.warn({ setting }, "a setting has no effect in this version");
-	if (cluster.enabled) ensureClusterSecret(folder, random);
 
 	const lag = new EventLoopLag(() => clock.monotonicMs(), systemEvery);
 	teardown.add(() => lag.stop());
-	const state = new NodeState({ nodeId: folder.nodeId, lag });
+	const state = new NodeState(lag);
 	const metrics = new Metrics(metricsSettings.max_tenant_series, state);
 
-	const link = await openHubLink(settings, folder, parts, metrics);
+	const gossiped = cluster.enabled ? new GossipedRecords(clock) : undefined;
+	const asksMember = usesHubOfMember(settings, folder);
+	const link = await openHubLink(settings, folder, parts, metrics, {
+		overPeers: asksMember ? (request) => hubOverPeers(request) : undefined,
+		gossiped,
+		heardMark: cluster.enabled ? heardMarkIn(folder, log) : undefined,
+	});
 	teardown.add(() => link.close());
 	const { directory } = link;
+
+	const peers = cluster.enabled
+		? await openPeerParts({
+				settings,
+				folder,
+				secret: openClusterSecret({
+					folder,
+					secretFile: cluster.secret_file,
+					joins: cluster.join.length > 0,
+					random,
+					log,
+				}),
+				hub: directory.hub,
+				metrics,
+				parts,
+				teardown,
+			})
+		: undefined;
+	const { transport: hubOverPeers } = new HubOverPeers({
+		calls: peers?.network ?? new NoPeers(),
+		hubNode: () => peers?.keeper.hubNode,
+		timeoutSeconds: hub.timeout_seconds,
+	});
+	const membership: Membership = peers?.keeper ?? new SoloMembership(folder.nodeId);
+	const company = { membership, calls: peers?.network ?? new NoPeers(), methods: peers?.network ?? new NoPeers() };
+	if (link.memberHandler !== undefined) company.methods.handle(HUB_METHOD, link.memberHandler);
 
 	const pool = openPool(settings, folder, log);
 	teardown.add(() => pool.close());
@@ -108,24 +160,100 @@ async function startOn(
 		SlotFile.open(folder.usageCountersPath, onSlot, { onDamage: (message, facts) => log.warn(facts, message) }),
 	);
 	teardown.add(() => slots.close());
-	const meter = new UsageMeter(clock, slots);
-	const limiter = new RateLimiter(clock, defaultRateLimits(settings), slots);
-	const tenants = new TenantDirectory({
+	let member: ClusterMember | undefined;
+	const meter = new UsageMeter(clock, slots, (tenantId, createdAtMs) =>
+		member?.gossip.usageElsewhere(tenantId, createdAtMs),
+	);
+	teardown.add(() => peers?.network.stop());
+	const shards = await openShardParts({
+		...company,
 		dataDir: folder.path,
+		hintStorage: new HintFolder(folder.hintsPath),
 		directory,
 		pool,
 		gate: new QuotaGate(directory),
 		clock,
+		agreedClock: peers?.agreedClock ?? clock,
 		random,
-		log: (message, facts) => log.warn(facts, message),
+		isClusterMode: cluster.enabled,
+		defaults: { write: cluster.write_consistency, read: cluster.read_consistency },
+		moveBytesPerSecond: cluster.move_bytes_per_second,
+		repairRoundMs: cluster.repair_interval_seconds * 1_000,
+		catchUp: () => feed.catchUp(),
+		onMoved: (byteCount) => metrics.countTransferred(byteCount),
+		log: (level, message, facts) => log[level](facts, message),
 	});
-	const stored = new StoredUsage(folder.storedUsagePath, () => tenants.knownUsage());
+	const { tenants, shares, hints } = shards;
+	const stored = new StoredUsage(folder.storedUsagePath, () => shares.known());
 	await stored.load();
 	teardown.add(async () => {
-		await tenants.close();
+		await shards.close();
 		stored.save();
 	});
-	state.wire({ directory, pool, stored });
+	const limiter = new ClusterRateLimiter({
+		...company,
+		limiter: new RateLimiter(clock, defaultRateLimits(settings), slots),
+		homes: shards.homes,
+		clock,
+		timers: systemTimers,
+	});
+	teardown.add(() => limiter.close());
+
+	let ownUrl = "";
+	const describe = (): HeartbeatFacts => ({
+		url: ownUrl,
+		version,
+		topologyVersion: membership.view().version,
+		settledVersion: Math.max(0, shards.moves.settledVersion),
+		isStopping: state.isStopping,
+		hasHub: hub.mode === "embedded" && !asksMember,
+		isHubUp: state.isHubUp(),
+		load: {
+			openShards: state.shards().open,
+			queueDepth: pool.stats().reduce((sum, { queueDepth }) => sum + queueDepth, 0),
+			eventLoopLagSeconds: state.eventLoopLagSeconds(),
+			storedBytes: stored.totalBytes(),
+			vectorCount: stored.totalVectors(),
+		},
+		transfers: shards.moves.transfers(),
+		transfersWaiting: shards.moves.waitingCount,
+		hintsPending: hints.count,
+	});
+	const control = new NodeClusterControl({
+		membership,
+		...(peers !== undefined && { keeper: peers.keeper }),
+		own: () => ({
+			...describe(),
+			nodeId: folder.nodeId,
+			incarnation: 0,
+			sequence: 0,
+			addresses: peers?.network.addresses ?? [],
+			protocol: CLUSTER_PROTOCOL,
+		}),
+		heard: (nodeId) => member?.gossip.heartbeats().get(nodeId),
+		lagSeconds: (nodeId) => hints.lagSeconds(nodeId),
+		rebalance: async () => {
+			shards.moves.kick();
+			const others = membership.view().members.map(({ node_id }) => node_id as NodeId);
+			const asked = others.filter((nodeId) => nodeId !== membership.self && membership.isLive(nodeId));
+			// Who does not answer looks by itself when it is back.
+			await Promise.allSettled(asked.map((nodeId) => shards.repairCalls.look(nodeId)));
+		},
+		collections: (tenantId) => directory.hub.listCollections(tenantId),
+		shardRefs: shards.shardRefs,
+		copies: (shard, replicas) =>
+			copiesOfShard(
+				{
+					replicas: shards.port,
+					view: () => membership.view(),
+					bucketCount: REPAIR_LIMITS.bucketCountMin,
+					timeoutMs: REPAIR_LIMITS.copyStateMs,
+				},
+				shard,
+				replicas,
+			),
+		clock,
+	});
 
 	const reporter = new UsageReporter({
 		nodeId: folder.nodeId,
@@ -136,11 +264,11 @@ async function startOn(
 			log.error({}, "the usage report on its way was damaged: it may be counted twice or not at all"),
 		),
 		tenant: (tenantId) => directory.tenant(tenantId),
-		storedBy: (tenantId) => tenants.tenant(tenantId).usage(),
+		shares,
 	});
-	teardown.add(reportUsageUntilStopped(reporter, stored, settings.values.hub.usage_report_interval, log));
+	teardown.add(reportUsageUntilStopped(reporter, stored, hub.usage_report_interval, log));
 
-	const access = await openAccess(settings, folder, directory, parts, teardown);
+	const access = await openAccess(settings, folder, directory, company, parts, teardown);
 	const feed = followHub(
 		link,
 		folder,
@@ -148,17 +276,43 @@ async function startOn(
 		async (tenantId) => {
 			meter.forget(tenantId, (await directory.tenant(tenantId))?.created_at);
 			limiter.forgetTenant(tenantId);
+			shares.forgetTenant(tenantId);
 			stored.forget(tenantId);
 			metrics.forgetTenant(tenantId);
 		},
+		() => peers?.keeper.refresh(peers.keeper.topology.version + 1),
+		() => member === undefined || member.isSettled,
 		access.auditTrail,
 		parts,
 	);
+	if (peers !== undefined) {
+		member = new ClusterMember({
+			peers,
+			shards,
+			directory,
+			meter,
+			folder,
+			hubSeat: asksMember ? "member" : link.memberHandler !== undefined ? "here" : "shared",
+			join: cluster.join,
+			seeksMembers: cluster.join.length > 0 || cluster.mdns,
+			describe,
+			metrics,
+			onLeft: () => state.drain(),
+			process: parts,
+		});
+		const lists = new CollectionLists({ ...company, known: (tenantId) => directory.knownCollections(tenantId) });
+		gossiped?.attach(member.gossip, lists);
+	}
+	state.wire({ directory, pool, stored, cluster: control, hints, ...(member !== undefined && { member }) });
 	directory.whenHubIsBack(() => feed.nudge());
+	await member?.listen();
 	await feed.start();
 	teardown.add(() => feed.stop());
-	// An embedded hub is there or it isn't; a remote one may come later, and until then the node isn't ready.
-	if (settings.values.hub.mode === "embedded") await directory.hub.health();
+	teardown.add(() => member?.stop());
+	teardown.add(() => shards.stopRepair());
+	// An embedded hub is there or it isn't; any other may come later, and until then the node isn't ready.
+	if (hub.mode === "embedded" && !asksMember) await directory.hub.health();
+	if (link.memberHandler !== undefined) await member?.enter();
 
 	const { authenticator } = access;
 	const door = new MetricsDoor(metricsSettings);
@@ -176,6 +330,7 @@ async function startOn(
 		}),
 		loopTurns: new LoopTurns(setImmediate),
 		audit: access.auditTrail,
+		refusal: () => state.refusal(),
 		observer: metrics,
 		log,
 		services: {
@@ -192,13 +347,12 @@ async function startOn(
 			defaultRateLimits: rate_limits,
 			audit: access.auditLog,
 			webhooks:
-				webhook_secret === undefined
+				hub.webhook_secret === undefined
 					? undefined
-					: new HubWebhooks({ secret: webhook_secret, clock, news: directory, nudge: () => feed.nudge() }),
+					: new HubWebhooks({ secret: hub.webhook_secret, clock, news: directory, nudge: () => feed.nudge() }),
 			readiness: () => state.readiness(),
-			nodes: async () => [state.nodeInfo()],
+			cluster: control,
 			usageOf: (tenantId) => tenants.tenant(tenantId).usage(),
-			storedBytes: async () => stored.totalBytes(),
 			dropTenant: (tenantId) => tenants.sweepTenant(tenantId),
 			countSearch: (seconds) => metrics.countSearch(seconds),
 			metricsText: () => metrics.render(),
@@ -223,22 +377,48 @@ async function startOn(
 		version,
 	});
 	const { url } = rest.start();
-	state.listening(url);
+	ownUrl = url;
 	teardown.add(() => rest.stop());
 	const watcher = watchCertificate(server.tls, pem, (renewed) => rest.reloadTls(renewed), log);
 	teardown.add(() => watcher?.stop());
 
 	new Trash(folder.path, random).empty().catch((err: unknown) => log.warn({ err }, "the trash could not be emptied"));
 	log.info({ url, node_id: folder.nodeId, cluster_mode: cluster.enabled, version }, "the node takes requests");
+	const failed = Promise.withResolvers<never>();
+	failed.promise.catch(() => {});
+	if (member !== undefined && link.memberHandler === undefined) {
+		const entering = member.enter().catch((err: unknown) => {
+			// It was told to stop.
+			if (!state.isStopping || member.hasLeft) failed.reject(err);
+		});
+		// With a hub that answers it is a matter of milliseconds; to wait for others it may take days.
+		if (!asksMember) await Promise.race([entering, Bun.sleep(ENTER_PATIENCE_MS)]);
+	}
 	return {
 		url,
 		nodeId: folder.nodeId,
 		pipeline,
+		failed: failed.promise,
 		...(link.adminKeyPath !== undefined && { adminKeyPath: link.adminKeyPath }),
 		...(watcher !== undefined && { reloadTls: () => watcher.reload() }),
 		stop: () => {
 			state.drain();
 			return teardown.run();
+		},
+	};
+}
+
+type HeartbeatFacts = ReturnType<ConstructorParameters<typeof ClusterMember>[0]["describe"]>;
+
+function heardMarkIn(folder: DataFolder, log: Log): HeardMark {
+	return {
+		load: () => folder.readCounter("hubHeard"),
+		save(cursor) {
+			try {
+				folder.writeCounter("hubHeard", cursor);
+			} catch (err) {
+				log.error({ err }, "how far the hub's changes were heard could not be written down");
+			}
 		},
 	};
 }
@@ -249,7 +429,7 @@ function openPool(settings: Settings, folder: DataFolder, log: Log): WorkerPool 
 		workerCount: workers,
 		settings: {
 			dataDir: folder.path,
-			nodeTag: new Bun.CryptoHasher("sha256").update(folder.nodeId).digest().subarray(0, 8),
+			nodeTag: nodeTag(folder.nodeId),
 			memoryBudgetBytes: Math.floor(memory_budget_bytes / workers),
 			openShardsMax: openShardsPerWorker(readProcessLimits().openFilesMax, workers),
 		},
@@ -302,6 +482,8 @@ function followHub(
 	folder: DataFolder,
 	tenants: TenantDirectory,
 	onTenantGone: (tenantId: TenantId) => Promise<void>,
+	onGap: () => Promise<void> | undefined,
+	isHubExpected: () => boolean,
 	auditTrail: AuditTrail | undefined,
 	{ random, log }: ProcessParts,
 ): ChangeFeed {
@@ -320,14 +502,18 @@ function followHub(
 					await tenants.sweepTenant(tenantId as TenantId);
 					await onTenantGone(tenantId as TenantId);
 				},
-				onGap: () => tenants.dropUnknownTenants(),
+				onGap: async () => {
+					await onGap();
+					await tenants.dropUnknownTenants();
+				},
 			},
 		],
 		waitSeconds: FEED_WAIT_SECONDS,
 		random,
 		onFailure: (err, what) => {
 			// A hub that is away fails again and again: a line each, not a stack.
-			if (what === "poll") log.warn({ reason: (err as Error).message }, "the hub did not tell what changed");
+			const level = isHubExpected() ? "warn" : "debug";
+			if (what === "poll") log[level]({ reason: (err as Error).message }, "the hub did not tell what changed");
 			else log.warn({ err }, "a change could not be carried out");
 		},
 	});

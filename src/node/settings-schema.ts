@@ -1,3 +1,4 @@
+import { CLUSTER_PORT, isListenAddress, isPlace, parseClusterAddress } from "../base/cluster-address.ts";
 import { API_KEY_PATTERN, SERVICE_KEY_PATTERN } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import { isNetwork } from "../base/network.ts";
@@ -12,6 +13,8 @@ export interface Leaf<T> {
 	fromValue(value: unknown): T | undefined;
 	/** A value as an environment variable or a flag gives it: always text. */
 	fromText(text: string): T | undefined;
+	/** The part of a value that makes it another than `expected`, where one can be named. */
+	readonly offender?: (value: unknown) => string | undefined;
 	/** What `config show` may print of it. Absent: all. */
 	readonly mask?: (value: T) => string;
 	/** The function comes with a later version, and going on without it would mislead: only the default is taken. */
@@ -105,14 +108,10 @@ function textList(
 ): Leaf<readonly string[]> {
 	const fromValue = (value: unknown) =>
 		Array.isArray(value) && value.every((item) => typeof item === "string" && isValid(item)) ? value : undefined;
-	return leaf<readonly string[]>([], expected, fromValue, (csv) =>
-		fromValue(
-			csv
-				.split(",")
-				.map((item) => item.trim())
-				.filter((item) => item !== ""),
-		),
-	);
+	const fromText = (csv: string) => fromValue(splitList(csv).filter((item) => item !== ""));
+	const offender = (value: unknown) =>
+		Array.isArray(value) ? value.find((item): item is string => typeof item === "string" && !isValid(item)) : undefined;
+	return { ...leaf<readonly string[]>([], expected, fromValue, fromText), offender };
 }
 
 const secret = (setting: Leaf<string | undefined>): Leaf<string | undefined> => ({ ...setting, mask: () => MASK });
@@ -151,6 +150,11 @@ const maskPassword = (address: string) => address.replace(/^(\w+:\/\/[^:/@]*):.*
 /** Below it the shards of a single search may push each other out. */
 export const MEMORY_BUDGET_MIN = 64 * 1024 * 1024;
 
+/** Of texts such as `cluster.listen`. */
+export const splitList = (text: string): readonly string[] => text.split(",").map((address) => address.trim());
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
 const HOUR = 3_600;
 const DAY = 24 * HOUR;
 
@@ -212,13 +216,26 @@ export const SETTINGS_SCHEMA = {
 	},
 	cluster: {
 		enabled: flag(false),
-		listen: idle(text("/ip4/0.0.0.0/tcp/7802", "a multiaddress", isFilled)),
-		join: later(textList()),
-		secret_file: idle(optionalText("the path of a file", isFilled)),
+		/** Several are written with commas. */
+		listen: text(`/ip4/0.0.0.0/tcp/${CLUSTER_PORT}`, "multiaddresses such as /ip4/0.0.0.0/tcp/7802", (value) =>
+			splitList(value).every(isListenAddress),
+		),
+		/** What other nodes are told instead of the addresses listened at: for containers and address translation. */
+		advertise: textList("a list of addresses such as /ip4/10.0.0.1/tcp/7802 or node1.example.com:7802", isPlace),
+		/** Addresses of members; a node without them is the first of its cluster. */
+		join: textList(
+			"a list of addresses such as /ip4/10.0.0.1/tcp/7802, node1.example.com:7802 or dns:nodes.example.com",
+			(item) => parseClusterAddress(item) !== undefined,
+		),
+		secret_file: optionalText("the path of a file", isFilled),
 		replicas: number(3, 1, LIMITS.replicaCountMax),
-		mdns: idle(flag(false)),
-		write_consistency: idle(oneOf("quorum", ["one", "quorum", "all"])),
-		read_consistency: idle(oneOf("one", ["one", "quorum", "all"])),
+		mdns: flag(false),
+		write_consistency: oneOf("quorum", ["one", "quorum", "all"]),
+		read_consistency: oneOf("one", ["one", "quorum", "all"]),
+		/** How often each shard's copies are compared. */
+		repair_interval_seconds: number(600, 1, 7 * DAY),
+		/** What one node takes in of shards that move to it. */
+		move_bytes_per_second: number(64 * MIB, 64 * KIB, 1024 * 1024 * MIB),
 	},
 	rate_limits: {
 		requests_per_minute: number(1_000, 1, 1_000_000_000),

@@ -202,7 +202,10 @@ function parsed(leaf: AnyLeaf, assignment: Assignment): unknown {
 }
 
 function found(leaf: AnyLeaf, value: unknown): string {
-	if (Array.isArray(value)) return "a list";
+	if (Array.isArray(value)) {
+		const offender = leaf.offender?.(value);
+		return offender === undefined ? "a list" : `a list with "${offender}"`;
+	}
 	if (typeof value === "object") return "a section";
 	// What was typed may be a secret with a slip in it.
 	if (leaf.mask !== undefined) return typeof value === "string" ? "another text" : `a ${typeof value}`;
@@ -257,6 +260,7 @@ function effective(given: SettingsValues, sources: SettingsSources): EffectiveSe
 					? Math.max(MEMORY_BUDGET_MIN, Math.floor(readProcessLimits().memoryBytes / 2))
 					: memory_budget_bytes,
 		},
+		cluster: { ...given.cluster, secret_file: path(given.cluster.secret_file) },
 		auth: { ...given.auth, required: required === "auto" ? given.cluster.enabled : required },
 		log: { ...given.log, format: format === "auto" ? (sources.isTerminal === true ? "pretty" : "json") : format },
 	};
@@ -279,6 +283,9 @@ function* crossChecks(
 			yield `${say("server.host")}: ${server.host} can be reached from other machines, and a single-tenant node asks for no key; ` +
 				"set auth.required: true, or cluster.enabled: true, or start with --insecure-open if anyone who can reach it may read and delete everything";
 		}
+		if (!cluster.enabled && cluster.join.length > 0) {
+			yield `${say("cluster.join")}: only a node in cluster mode joins others; set cluster.enabled: true (--cluster) too`;
+		}
 		if (hub.mode === "remote") {
 			if (!cluster.enabled) {
 				yield `${say("hub.mode")}: remote needs cluster.enabled: true; a single-tenant node has a hub of its own`;
@@ -291,6 +298,10 @@ function* crossChecks(
 		}
 	} else if (hub.mode === "remote") {
 		yield `${say("hub.mode")}: a hub of its own cannot be remote; leave it at embedded`;
+	}
+	if (purpose === "node" && cluster.enabled && cluster.secret_file !== undefined) {
+		const unreadable = whyUnreadable(cluster.secret_file);
+		if (unreadable !== undefined) yield `${say("cluster.secret_file")}: ${cluster.secret_file}: ${unreadable}`;
 	}
 	for (const [one, other] of [["cert", "key"] as const, ["key", "cert"] as const]) {
 		const path = server.tls[one];

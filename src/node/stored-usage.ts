@@ -42,6 +42,12 @@ export class StoredUsage {
 		return totalBytes;
 	}
 
+	totalVectors(): number {
+		let totalVectors = 0;
+		for (const { vectorCount } of this.all()) totalVectors += vectorCount;
+		return totalVectors;
+	}
+
 	/** The tenant is gone. */
 	forget(tenantId: TenantId): void {
 		this.remembered.delete(tenantId);

@@ -2,6 +2,7 @@ import type { KeyUse, TenantReading, TenantTotals, UsageMeter } from "../access/
 import type { Clock } from "../base/clock.ts";
 import { HiveError } from "../base/errors.ts";
 import type { NodeId, TenantId } from "../base/ids.ts";
+import type { OwnShares, ShareMoment } from "../cluster/accounts/own-shares.ts";
 import type { TenantUsage } from "../cluster/tenant-types.ts";
 import type { HubClient } from "../hub/hub-client-types.ts";
 import type { TenantRecord, UsageEntry } from "../hub/models.ts";
@@ -18,8 +19,8 @@ export interface UsageReporterParts {
 	readonly outbox: UsageOutbox;
 	/** undefined: there is none of that name. @throws HUB_UNAVAILABLE */
 	tenant(tenantId: TenantId): Promise<TenantRecord | undefined>;
-	/** What a tenant has stored on this node. */
-	storedBy(tenantId: TenantId): Promise<TenantUsage>;
+	/** What of tenants this node answers for. */
+	readonly shares: Pick<OwnShares, "ownShare" | "changed" | "reported">;
 }
 
 /**
@@ -49,13 +50,15 @@ export class UsageReporter {
 	}
 
 	private async run(): Promise<void> {
-		const { meter } = this.parts;
+		const { meter, shares } = this.parts;
 		await this.send();
-		const due = [...meter.unreported()].map(({ totals }) => totals.tenantId);
 		// What comes meanwhile is left for the next time.
+		const moments = new Map(shares.changed().map((moment) => [moment.tenantId, moment]));
+		const active = [...meter.unreported()].map(({ totals }) => totals.tenantId);
+		const due = [...new Set([...active, ...moments.keys()])];
 		const longest = Math.max(due.length, meter.keyUseCount);
 		for (let start = 0; start < longest; start += ENTRIES_MAX) {
-			await this.take(due.slice(start, start + ENTRIES_MAX));
+			await this.take(due.slice(start, start + ENTRIES_MAX), moments);
 			await this.send();
 		}
 	}
@@ -70,9 +73,9 @@ export class UsageReporter {
 		outbox.clear();
 	}
 
-	/** Puts what these tenants did, and some uses of keys, into the outbox. */
-	private async take(tenantIds: readonly TenantId[]): Promise<void> {
-		const { meter, outbox, clock, nodeId } = this.parts;
+	/** Puts what these tenants did and have stored, and some uses of keys, into the outbox. */
+	private async take(tenantIds: readonly TenantId[], moments: ReadonlyMap<TenantId, ShareMoment>): Promise<void> {
+		const { meter, outbox, clock, nodeId, shares } = this.parts;
 		const stored = await this.storedByEach(tenantIds);
 		const untilMs = clock.nowMs();
 		const period = {
@@ -83,10 +86,15 @@ export class UsageReporter {
 		const entries: UsageEntry[] = [];
 		const totals: TenantTotals[] = [];
 		for (const reading of meter.unreported()) {
-			const usage = stored.get(reading.totals.tenantId);
-			if (usage === undefined) continue;
-			entries.push({ ...entryOf(reading, usage), ...period });
+			const share = stored.get(reading.totals.tenantId);
+			if (share === undefined) continue;
+			stored.delete(reading.totals.tenantId);
+			entries.push({ ...entryOf(reading, share.usage), ...period });
 			totals.push(reading.totals);
+		}
+		// What others had done here.
+		for (const [tenantId, { usage, createdAt }] of stored) {
+			if (moments.has(tenantId)) entries.push({ ...quietEntryOf(tenantId, createdAt, usage), ...period });
 		}
 		const uses = meter.keyUses(ENTRIES_MAX);
 		if (entries.length === 0 && uses.length === 0) return;
@@ -95,18 +103,19 @@ export class UsageReporter {
 		const report = { node_id: nodeId, sequence: this.nextSequence(), entries, keys: uses.map(keyEntryOf) };
 		outbox.put({ report, totals }, untilMs);
 		meter.keysReported(uses);
+		shares.reported(entries.flatMap(({ tenant_id }) => moments.get(tenant_id as TenantId) ?? []));
 	}
 
 	/** Tenants that are gone are forgotten, and those whose storage can't be told now are left for the next report. */
-	private async storedByEach(tenantIds: readonly TenantId[]): Promise<ReadonlyMap<TenantId, TenantUsage>> {
-		const { meter, tenant, storedBy } = this.parts;
-		const stored = new Map<TenantId, TenantUsage>();
+	private async storedByEach(tenantIds: readonly TenantId[]): Promise<Map<TenantId, StoredShare>> {
+		const { meter, tenant, shares } = this.parts;
+		const stored = new Map<TenantId, StoredShare>();
 		for (const tenantId of tenantIds) {
 			const record = await tenant(tenantId);
 			meter.forget(tenantId, record?.created_at);
 			if (record === undefined) continue;
 			try {
-				stored.set(tenantId, await storedBy(tenantId));
+				stored.set(tenantId, { usage: await shares.ownShare(tenantId), createdAt: record.created_at });
 			} catch (error) {
 				if (error instanceof HiveError && error.code === "HUB_UNAVAILABLE") throw error;
 			}
@@ -121,18 +130,36 @@ export class UsageReporter {
 	}
 }
 
-const entryOf = (
-	{ totals, unreported }: TenantReading,
-	stored: TenantUsage,
-): Omit<UsageEntry, "period_start" | "period_end"> => ({
+interface StoredShare {
+	readonly usage: TenantUsage;
+	/** Of the tenant, as the hub tells it. */
+	readonly createdAt: string;
+}
+
+type EntryWithoutPeriod = Omit<UsageEntry, "period_start" | "period_end">;
+
+const quietEntryOf = (tenantId: TenantId, createdAt: string, stored: TenantUsage): EntryWithoutPeriod => ({
+	tenant_id: tenantId,
+	tenant_created_at: createdAt,
+	requests: 0,
+	searches: 0,
+	vectors_written: 0,
+	...storedFields(stored),
+});
+
+/** The hub refuses a report for good that says less than nothing. */
+const storedFields = (stored: TenantUsage): Pick<UsageEntry, "storage_bytes" | "vectors"> => ({
+	storage_bytes: Math.max(0, stored.storageBytes),
+	vectors: Math.max(0, stored.vectorCount),
+});
+
+const entryOf = ({ totals, unreported }: TenantReading, stored: TenantUsage): EntryWithoutPeriod => ({
 	tenant_id: totals.tenantId,
 	...(totals.createdAtMs > 0 && { tenant_created_at: new Date(totals.createdAtMs).toISOString() }),
 	requests: unreported.requests,
 	searches: unreported.searches,
 	vectors_written: unreported.vectorsWritten,
-	// The hub refuses a report for good that says less than nothing.
-	storage_bytes: Math.max(0, stored.storageBytes),
-	vectors: Math.max(0, stored.vectorCount),
+	...storedFields(stored),
 });
 
 const keyEntryOf = ({ apiKeyId, lastUsedAtMs }: KeyUse): { api_key_id: string; last_used_at: string } => ({

@@ -7,6 +7,10 @@ export interface MetricsProbes {
 	tenants(): Iterable<{ readonly tenantId: string; readonly storageBytes: number; readonly vectorCount: number }>;
 	isHubUp(): boolean;
 	clusterMembers(): Readonly<Record<string, number>>;
+	/** Other members; seconds since the oldest write that they miss, 0 when they miss none. */
+	peers(): Iterable<{ readonly nodeId: string; readonly lagSeconds: number }>;
+	/** Shards of which other members missed something, by member; 0 where nothing was missed. */
+	hintsPending(): ReadonlyMap<string, number>;
 	shards(): Readonly<Record<string, number>>;
 	workers(): Iterable<{ readonly worker: number; readonly queueDepth: number }>;
 	eventLoopLagSeconds(): number;
@@ -42,6 +46,17 @@ export class Metrics {
 		"reason",
 	]);
 	private readonly hubCache = this.counter("hub_cache_total", "Look-ups in the cache of hub records", ["outcome"]);
+	private readonly gossipMessages = this.counter("gossip_messages_total", "Messages of gossip, by topic", [
+		"topic",
+		"direction",
+	]);
+	private readonly gossipBytes = this.counter("gossip_bytes_total", "Bytes of gossip, encryption left out", [
+		"direction",
+	]);
+	private readonly peerBytes = this.counter("peer_bytes_total", "Bytes of calls between nodes, encryption left out", [
+		"direction",
+	]);
+	private readonly transferBytes = this.counter("transfer_bytes_total", "Bytes of shards that moved to this node", []);
 	private readonly authSeconds = this.durations("auth_seconds", "Time to find out who asks", []);
 	private readonly requestSeconds = this.durations("request_seconds", "Time to answer, by operation", ["operation"]);
 	private readonly searchSeconds = this.durations("search_seconds", "Time to run a search", []);
@@ -94,6 +109,24 @@ export class Metrics {
 		this.hubCache.increment(outcome);
 	}
 
+	/** @param topic one of the product's own, never what a peer made up */
+	countGossipMessage(topic: string, direction: "sent" | "received"): void {
+		this.gossipMessages.increment(topic, direction);
+	}
+
+	/** @param byteCount with what gossip itself adds, and of whole messages as often as they are passed on */
+	countGossipBytes(direction: "sent" | "received", byteCount: number): void {
+		this.gossipBytes.add(byteCount, direction);
+	}
+
+	countPeerBytes(direction: "sent" | "received", byteCount: number): void {
+		this.peerBytes.add(byteCount, direction);
+	}
+
+	countTransferred(byteCount: number): void {
+		this.transferBytes.add(byteCount);
+	}
+
 	/** A deleted tenant's series go, and its place under the cap is free. */
 	forgetTenant(tenantId: string): void {
 		if (!this.namedTenants.delete(tenantId)) return;
@@ -142,6 +175,12 @@ export class Metrics {
 		);
 		this.gauge("hub_up", "1 while HiveHub answers", () => single(probes.isHubUp() ? 1 : 0));
 		this.gauge("cluster_members", "Nodes of the cluster, by state", () => byState(probes.clusterMembers()));
+		this.gauge("replication_lag_seconds", "Age of the oldest write that another node misses, as far as is known", () =>
+			[...probes.peers()].map(({ nodeId, lagSeconds }) => ({ labels: { peer: nodeId }, value: lagSeconds })),
+		);
+		this.gauge("hints_pending", "Shards of which another node missed something", () =>
+			[...probes.hintsPending()].map(([peer, value]) => ({ labels: { peer }, value })),
+		);
 		this.gauge("shards", "Shards of this node, by state", () => byState(probes.shards()));
 		this.gauge("worker_queue_depth", "Calls that wait for a shard worker", () =>
 			[...probes.workers()].map(({ worker, queueDepth }) => ({ labels: { worker }, value: queueDepth })),

@@ -24,14 +24,22 @@ export class LabelledCounter implements Exported {
 		readonly name: string,
 		private readonly help: string,
 		private readonly labelNames: readonly string[],
-	) {}
+	) {
+		// One that has no labels is there from the start, at 0: what has yet to begin is no gap.
+		if (labelNames.length === 0) this.counts.set("", { value: 0 });
+	}
 
 	/** @param labelValues one for each label name, in their order */
 	increment(...labelValues: readonly string[]): void {
+		this.add(1, ...labelValues);
+	}
+
+	/** @param labelValues one for each label name, in their order */
+	add(amount: number, ...labelValues: readonly string[]): void {
 		const key = labelValues.join(SEPARATOR);
 		const count = this.counts.get(key);
-		if (count === undefined) this.counts.set(key, { value: 1 });
-		else count.value++;
+		if (count === undefined) this.counts.set(key, { value: amount });
+		else count.value += amount;
 	}
 
 	/** Removes every series whose first label has this value. */

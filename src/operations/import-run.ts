@@ -1,5 +1,6 @@
 import { type ErrorCode, HiveError } from "../base/errors.ts";
 import { newVectorId, type RandomBytes, type VectorId } from "../base/ids.ts";
+import type { Consistency } from "../base/schemas.ts";
 import type { Collection } from "../cluster/tenant-types.ts";
 import { packEntries, parseVectorEntry, type VectorEntry } from "./vector-entry.ts";
 
@@ -25,6 +26,7 @@ type Written = Promise<{ readonly vectorCount: number } | { readonly error: unkn
  * Imports lines batch by batch, at most two batches on their way: whoever reads the progress slowly slows the import down.
  *
  * @param onWritten told how many vectors each batch wrote.
+ * @param consistency of every batch; absent: the node's setting.
  * @returns progress after each batch and at least every 1,000 lines, each bad line, and `done` at the end.
  * @throws what stopped it, the last progress before that telling what was imported.
  */
@@ -33,6 +35,7 @@ export async function* importLines(
 	collection: Collection,
 	random: RandomBytes,
 	onWritten: (vectorCount: number) => void,
+	consistency?: Consistency,
 ): AsyncGenerator<ImportProgress> {
 	const { record } = collection;
 	const newId = (): VectorId => newVectorId(random);
@@ -50,7 +53,7 @@ export async function* importLines(
 	};
 	const startBatch = (): void => {
 		const lineCount = batch.length;
-		const written = collection.upsert(packEntries(batch, record.dimension)).then(
+		const written = collection.upsert(packEntries(batch, record.dimension), consistency).then(
 			({ affectedCount }) => {
 				onWritten(affectedCount);
 				return { vectorCount: lineCount };

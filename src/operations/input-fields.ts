@@ -2,7 +2,7 @@ import { z } from "zod";
 import { filterSchema } from "../base/filter-schema.ts";
 import { COLLECTION_NAME_PATTERN } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
-import { vectorIdSchema } from "../base/schemas.ts";
+import { consistencySchema, vectorIdSchema } from "../base/schemas.ts";
 
 /** Fields that many operations take. Vectors are checked by hand in `run`, and documented here. */
 
@@ -50,6 +50,15 @@ export const idsField = z
 
 export const withPayloadField = z.boolean().default(true).describe("answer payloads");
 export const withVectorField = z.boolean().default(false).describe("answer vectors, as arrays of numbers");
+
+export const readConsistencyField = consistencySchema
+	.optional()
+	.describe("copies that are asked, of which the newest counts; default: the node's `cluster.read_consistency`");
+export const writeConsistencyField = consistencySchema
+	.optional()
+	.describe(
+		"copies that must have the write before it is acknowledged; default: the node's `cluster.write_consistency`",
+	);
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
 

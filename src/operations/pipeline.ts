@@ -1,7 +1,7 @@
 import type { AddressLimiter } from "../access/address-limiter.ts";
 import type { Authenticator, Identity } from "../access/authenticator.ts";
 import { isOffered, requirePermission } from "../access/permissions.ts";
-import type { RateLimiter, RateLimitPayer } from "../access/rate-limiter.ts";
+import type { Protocol, RateLimitDecision, RateLimitPayer } from "../access/rate-limiter.ts";
 import type { UsageMeter } from "../access/usage-meter.ts";
 import { ERROR_TABLE, HiveError } from "../base/errors.ts";
 import type { TenantId } from "../base/ids.ts";
@@ -31,10 +31,18 @@ export interface PipelineLog {
 	error(fields: Readonly<Record<string, unknown>>, message: string): void;
 }
 
+/** What the pipeline needs of rate limits. */
+export interface RequestLimiter {
+	/** To be settled before the request is answered. @throws NO_QUORUM, OVERLOADED */
+	take(payer: RateLimitPayer, protocol: Protocol): RateLimitDecision | Promise<RateLimitDecision>;
+	/** Brings to disk what the payer has spent. */
+	settle(payer: RateLimitPayer): void;
+}
+
 export interface PipelineParts {
 	readonly operations: readonly AnyOperation[];
 	readonly authenticator: Authenticator;
-	readonly limiter: RateLimiter;
+	readonly limiter: RequestLimiter;
 	readonly addressLimiter: AddressLimiter;
 	readonly meter: UsageMeter;
 	readonly tenants: TenantSource;
@@ -42,6 +50,8 @@ export interface PipelineParts {
 	readonly loopTurns: LoopTurns;
 	/** undefined: the audit log is switched off. */
 	readonly audit: AuditTrail | undefined;
+	/** Why the node takes no requests now, but for public ones; undefined: it does. */
+	readonly refusal?: () => HiveError | undefined;
 	readonly services: NodeServices;
 	readonly observer: PipelineObserver;
 	readonly log: PipelineLog;
@@ -104,7 +114,8 @@ export class OperationPipeline implements Pipeline {
 			passage.isAdmitted = true;
 			const output = await this.#inTurn(operation, context, passage);
 			await this.#addStorage(passage);
-			const unaudited = await this.#audited(passage, (audit) => audit.done(passage, output));
+			const audited = this.#audited(passage, (audit) => audit.done(passage, output));
+			const unaudited = audited instanceof Promise ? await audited : audited;
 			answer =
 				unaudited === undefined
 					? { ok: true, output, facts: passage.facts }
@@ -112,7 +123,8 @@ export class OperationPipeline implements Pipeline {
 		} catch (thrown) {
 			const error = this.#errorOf(thrown, passage);
 			await this.#addStorage(passage);
-			const unaudited = await this.#audited(passage, (audit) => audit.refused(passage, error));
+			const audited = this.#audited(passage, (audit) => audit.refused(passage, error));
+			const unaudited = audited instanceof Promise ? await audited : audited;
 			answer = { ok: false, error: unaudited ?? error, facts: passage.facts };
 		}
 		this.#settle(passage);
@@ -150,16 +162,22 @@ export class OperationPipeline implements Pipeline {
 		}
 	}
 
-	/** @returns what to answer instead, when what had to be in the audit log could not be put there. */
-	async #audited(
+	/**
+	 * Synchronous but for what has to be in the audit log before it is answered.
+	 *
+	 * @returns what to answer instead, when that could not be put there.
+	 */
+	#audited(
 		passage: Passage,
 		write: (audit: AuditTrail) => Promise<void> | undefined,
-	): Promise<HiveError | undefined> {
+	): HiveError | undefined | Promise<HiveError | undefined> {
+		const { audit } = this.#parts;
+		if (audit === undefined) return undefined;
+		const failed = (thrown: unknown): HiveError => this.#errorOf(thrown, passage);
 		try {
-			await (this.#parts.audit && write(this.#parts.audit));
-			return undefined;
+			return write(audit)?.then(() => undefined, failed);
 		} catch (thrown) {
-			return this.#errorOf(thrown, passage);
+			return failed(thrown);
 		}
 	}
 
@@ -170,7 +188,7 @@ export class OperationPipeline implements Pipeline {
 		this.#parts.limiter.settle(payerOf(identity));
 	}
 
-	/** All checks that need no body. Synchronous while the key is cached. */
+	/** All checks that need no body. Synchronous while the key is cached and rate-limit tokens are at hand. */
 	#enter(
 		operation: AnyOperation,
 		passage: Passage,
@@ -182,20 +200,19 @@ export class OperationPipeline implements Pipeline {
 			const limitPerMinute = operation.addressRequestsPerMinute;
 			if (limitPerMinute !== undefined) {
 				const refused = addressLimiter.take(operation.name, request.remoteAddress, limitPerMinute);
-				if (refused !== undefined) {
-					passage.facts.retryAfterSeconds = refused.retryAfterSeconds;
-					throw refused.refusal;
-				}
+				if (refused !== undefined) throw refused.refusal;
 			}
 			return new OpenContext(request, services);
 		}
+		const refusal = this.#parts.refusal?.();
+		if (refusal !== undefined) throw refusal;
 		const startMs = services.clock.monotonicMs();
 		const admit = (identity: Identity): OperationContext<NodeServices> | Promise<OperationContext<NodeServices>> => {
 			observer.countAuthentication((services.clock.monotonicMs() - startMs) / 1000);
 			this.#learn(identity, passage);
 			// Whoever names a tenant that is none for them pays as for any other request.
-			const charge = (refusal: unknown): never => {
-				this.#takeToken(identity, passage);
+			const charge = async (refusal: unknown): Promise<never> => {
+				await this.#takeToken(identity, passage);
 				throw refusal;
 			};
 			let acting: Identity | Promise<Identity>;
@@ -218,23 +235,38 @@ export class OperationPipeline implements Pipeline {
 		if (identity.keyDeprecatedUntil !== undefined) passage.facts.keyDeprecatedUntil = identity.keyDeprecatedUntil;
 	}
 
-	#admit(operation: AnyOperation, identity: Identity, passage: Passage): OperationContext<NodeServices> {
-		const { request } = passage;
-		const { meter, tenants, services } = this.#parts;
+	#admit(
+		operation: AnyOperation,
+		identity: Identity,
+		passage: Passage,
+	): OperationContext<NodeServices> | Promise<OperationContext<NodeServices>> {
 		this.#learn(identity, passage);
 		// First, so that what is refused costs the caller as much as what is done.
-		this.#takeToken(identity, passage);
+		const taken = this.#takeToken(identity, passage);
+		return taken instanceof Promise
+			? taken.then(() => this.#admitPaid(operation, identity, passage))
+			: this.#admitPaid(operation, identity, passage);
+	}
+
+	#admitPaid(operation: AnyOperation, identity: Identity, { request }: Passage): OperationContext<NodeServices> {
+		const { meter, tenants, services } = this.#parts;
 		requirePermission(identity.permissions, operation, request.protocol);
 		meter.countRequest(identity.tenant.id, identity.key?.api_key_id, identity.tenant.created_at);
 		return new CallerContext(identity, request, services, tenants);
 	}
 
+	/** @throws RATE_LIMITED, NO_QUORUM, OVERLOADED */
+	#takeToken(identity: Identity, passage: Passage): void | Promise<void> {
+		const decision = this.#parts.limiter.take(payerOf(identity), passage.request.protocol);
+		return decision instanceof Promise
+			? decision.then((decided) => this.#requireTaken(decided, identity, passage))
+			: this.#requireTaken(decision, identity, passage);
+	}
+
 	/** @throws RATE_LIMITED */
-	#takeToken(identity: Identity, { request, facts }: Passage): void {
-		const decision = this.#parts.limiter.take(payerOf(identity), request.protocol);
+	#requireTaken(decision: RateLimitDecision, identity: Identity, { facts }: Passage): void {
 		if (decision.facts !== undefined) facts.rateLimit = decision.facts;
 		if (decision.refusal === undefined) return;
-		facts.retryAfterSeconds = decision.retryAfterSeconds;
 		this.#parts.observer.countRateLimitExceeded(identity.homeTenantId);
 		throw decision.refusal;
 	}
@@ -243,7 +275,11 @@ export class OperationPipeline implements Pipeline {
 		if (identity === undefined) return;
 		const { tenant } = identity;
 		const source = this.#parts.tenants;
-		const usedBytes = await this.#storageFacts.usedBytes(tenant.id, () => source.tenant(tenant.id).usage(), isAdmitted);
+		const usedBytes = await this.#storageFacts.usedBytes(
+			tenant.id,
+			() => source.tenant(tenant.id).recentUsage(),
+			isAdmitted,
+		);
 		if (usedBytes !== undefined) facts.storage = { usedBytes, quotaBytes: tenant.quota.max_storage_bytes };
 	}
 
@@ -262,17 +298,11 @@ export class OperationPipeline implements Pipeline {
 		}
 		if (thrown.code === "INTERNAL") this.#logDefect(thrown, passage);
 		if (passage.identity === undefined && isAuthFailure(thrown)) observer.countAuthFailure(thrown.code);
-		if (thrown.code === "QUOTA_EXCEEDED") {
-			facts.retryAfterSeconds = QUOTA_RETRY_SECONDS;
-			if (facts.tenantId !== undefined) observer.countQuotaExceeded(facts.tenantId, quotaName(thrown));
+		if (thrown.code === "QUOTA_EXCEEDED" && facts.tenantId !== undefined) {
+			observer.countQuotaExceeded(facts.tenantId, quotaName(thrown));
 		}
-		if (
-			(ERROR_TABLE[thrown.code].http === 503 || thrown.code === "AUTH_RATE_LIMIT") &&
-			facts.retryAfterSeconds === undefined
-		) {
-			const told = thrown.details?.retry_after_seconds;
-			facts.retryAfterSeconds = typeof told === "number" ? told : UNAVAILABLE_RETRY_SECONDS;
-		}
+		const retryAfterSeconds = retrySecondsOf(thrown);
+		if (retryAfterSeconds !== undefined) facts.retryAfterSeconds = retryAfterSeconds;
 		return thrown;
 	}
 
@@ -311,6 +341,14 @@ export class OperationPipeline implements Pipeline {
 /** An admin's work in a tenant is charged to the admin's own tenant. */
 const payerOf = ({ homeTenant, key }: Identity): RateLimitPayer =>
 	key === undefined ? { tenant: homeTenant } : { tenant: homeTenant, key };
+
+/** When it may go better, where that can be said. */
+function retrySecondsOf({ code, details }: HiveError): number | undefined {
+	const told = details?.retry_after_seconds;
+	if (typeof told === "number") return told;
+	if (code === "QUOTA_EXCEEDED") return QUOTA_RETRY_SECONDS;
+	return ERROR_TABLE[code].http === 503 ? UNAVAILABLE_RETRY_SECONDS : undefined;
+}
 
 /** `max_storage_bytes` is `storage`. */
 function quotaName(error: HiveError): string {

@@ -1,10 +1,18 @@
 import { z } from "zod";
 import { HiveError } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
-import { vectorIdSchema } from "../base/schemas.ts";
+import { type Consistency, vectorIdSchema } from "../base/schemas.ts";
 import { parseVector, requireFit, type VectorRule } from "../base/vector.ts";
+import type { Collection } from "../cluster/tenant-types.ts";
 import type { SearchAnswer, SearchPlan, SearchRequest } from "../storage/shard-types.ts";
-import { collectionField, filterField, vectorField, withPayloadField, withVectorField } from "./input-fields.ts";
+import {
+	collectionField,
+	filterField,
+	readConsistencyField,
+	vectorField,
+	withPayloadField,
+	withVectorField,
+} from "./input-fields.ts";
 import { type AnyOperation, defineOperation, type NodeServices } from "./node-services.ts";
 import { type HitAnswer, hitAnswer, hitAnswerSchema } from "./vector-answer.ts";
 
@@ -19,7 +27,7 @@ const queryFields = {
 	score_threshold: z.number().optional().describe("leave out what scores worse"),
 	with_payload: withPayloadField,
 	with_vector: withVectorField,
-	consistency: z.enum(["one", "quorum", "all"]).optional().describe("how many replicas must agree"),
+	consistency: readConsistencyField,
 	explain: z.boolean().default(false).describe("answer which plan ran"),
 };
 
@@ -90,7 +98,7 @@ const searchOne = defineOperation({
 	async run({ tenant, services }, input) {
 		const collection = await tenant.collection(input.collection);
 		const request = searchRequest(input, collection.record, "");
-		const { answer, tookMs } = await timed(services, () => collection.search([request]));
+		const { answer, tookMs } = await timed(services, () => collection.search([request], input.consistency));
 		services.meter.countSearches(tenant.id, 1);
 		const found = answer[0]!;
 		return {
@@ -101,6 +109,26 @@ const searchOne = defineOperation({
 	},
 });
 
+/** @param consistencies one a request. @returns answers in the order of the requests */
+async function searchAll(
+	collection: Collection,
+	requests: readonly SearchRequest[],
+	consistencies: readonly (Consistency | undefined)[],
+): Promise<readonly SearchAnswer[]> {
+	const answers: SearchAnswer[] = [];
+	await Promise.all(
+		[...new Set(consistencies)].map(async (consistency) => {
+			const places = requests.flatMap((_, index) => (consistencies[index] === consistency ? [index] : []));
+			const found = await collection.search(
+				places.map((place) => requests[place]!),
+				consistency,
+			);
+			for (const [index, place] of places.entries()) answers[place] = found[index]!;
+		}),
+	);
+	return answers;
+}
+
 const searchBatch = defineOperation({
 	name: "search.batch",
 	summary: "Run several searches in one request",
@@ -109,6 +137,7 @@ const searchBatch = defineOperation({
 	input: z.strictObject({
 		collection: collectionField,
 		searches: z.array(searchQuerySchema).min(1).max(LIMITS.searchBatchMax),
+		consistency: readConsistencyField.describe("of those searches that don't say it themselves"),
 	}),
 	output: z.strictObject({
 		results: z.array(z.array(hitAnswerSchema)).describe("one list a search, in their order"),
@@ -121,7 +150,13 @@ const searchBatch = defineOperation({
 		const requests = input.searches.map((query, index) =>
 			searchRequest(query, collection.record, `searches[${index}].`),
 		);
-		const { answer, tookMs } = await timed(services, () => collection.search(requests));
+		const { answer, tookMs } = await timed(services, () =>
+			searchAll(
+				collection,
+				requests,
+				input.searches.map((query) => query.consistency ?? input.consistency),
+			),
+		);
 		services.meter.countSearches(tenant.id, requests.length);
 		return {
 			results: answer.map((found, index) => results(found, input.searches[index]!)),

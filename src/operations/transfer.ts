@@ -4,7 +4,7 @@ import { LIMITS } from "../base/limits.ts";
 import type { Collection } from "../cluster/tenant-types.ts";
 import type { StoredVector } from "../storage/shard-types.ts";
 import { type ImportLine, importLines } from "./import-run.ts";
-import { collectionField } from "./input-fields.ts";
+import { collectionField, writeConsistencyField } from "./input-fields.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
 import { type VectorAnswer, vectorAnswer, vectorAnswerSchema } from "./vector-answer.ts";
 
@@ -38,14 +38,21 @@ const importVectors = defineOperation({
 	input: z.strictObject({
 		collection: collectionField,
 		lines: z.unknown().refine(isLines, { error: "a stream of lines" }),
+		consistency: writeConsistencyField,
 	}),
 	output: importProgressSchema,
-	rest: { method: "POST", path: "/collections/{collection}/import", body: "ndjson", answer: "ndjson" },
+	rest: {
+		method: "POST",
+		path: "/collections/{collection}/import",
+		query: ["consistency"],
+		body: "ndjson",
+		answer: "ndjson",
+	},
 	async run({ tenant, services }, input) {
 		const collection = await tenant.collection(input.collection);
-		return importLines(input.lines as AsyncIterable<ImportLine>, collection, services.random, (vectorCount) =>
-			services.meter.countVectorsWritten(tenant.id, vectorCount),
-		);
+		const lines = input.lines as AsyncIterable<ImportLine>;
+		const count = (vectorCount: number): void => services.meter.countVectorsWritten(tenant.id, vectorCount);
+		return importLines(lines, collection, services.random, count, input.consistency);
 	},
 });
 

@@ -30,20 +30,20 @@ const usageSchema = z.strictObject({
 	period_end: z.string().describe("start of the next month"),
 	activity: z
 		.strictObject({ requests: z.int(), searches: z.int(), vectors_written: z.int() })
-		.describe("on this node since the tenant was made, this request included"),
-	last_request_at: z.string().nullable().describe("as this node saw it"),
+		.describe("since the tenant was made, this request included; of other nodes as they told about a second ago"),
+	last_request_at: z.string().nullable().describe("as of about a second ago where it came to another node"),
 	created_at: z.string(),
 	api_keys_count: z.int(),
 });
 
 type UsageAnswer = z.infer<typeof usageSchema>;
 
-function usageAnswer(services: NodeServices, tenant: TenantRecord, usage: TenantUsage): UsageAnswer {
+async function usageAnswer(services: NodeServices, tenant: TenantRecord, usage: TenantUsage): Promise<UsageAnswer> {
 	const now = new Date(services.clock.nowMs());
 	const monthStart = (offset: number): string =>
 		new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + offset, 1)).toISOString();
 	const quotaBytes = tenant.quota.max_storage_bytes;
-	const lastRequestMs = services.meter.lastRequestMs(tenant.id);
+	const lastRequestMs = services.meter.lastRequestMs(tenant.id, tenant.created_at);
 	const activity = services.meter.activity(tenant.id, tenant.created_at);
 	return {
 		tenant_id: tenant.id,
@@ -52,7 +52,7 @@ function usageAnswer(services: NodeServices, tenant: TenantRecord, usage: Tenant
 			quota_bytes: quotaBytes,
 			usage_percent: percentOf(usage.storageBytes, quotaBytes),
 		},
-		rate_limits: services.limiter.usage(tenant),
+		rate_limits: await services.limiter.usage(tenant),
 		collections: usage.collectionCount,
 		vectors: usage.vectorCount,
 		period_start: monthStart(0),

@@ -11,10 +11,12 @@ import {
 	filterField,
 	idsField,
 	PAYLOAD_JSON_SCHEMA,
+	readConsistencyField,
 	VECTOR_JSON_SCHEMA,
 	vectorField,
 	withPayloadField,
 	withVectorField,
+	writeConsistencyField,
 } from "./input-fields.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
 import { vectorAnswer, vectorAnswerSchema } from "./vector-answer.ts";
@@ -86,6 +88,7 @@ const upsertVectors = defineOperation({
 			)
 			.min(1)
 			.max(LIMITS.upsertVectorsMax),
+		consistency: writeConsistencyField,
 	}),
 	output: z.strictObject({
 		upserted: z.int().describe("vectors written, each id once"),
@@ -98,7 +101,10 @@ const upsertVectors = defineOperation({
 		const entries = input.vectors.map((entry, index) =>
 			parseVectorEntry(entry, `vectors[${index}]`, collection.record, newId),
 		);
-		const { affectedCount } = await collection.upsert(packEntries(entries, collection.record.dimension));
+		const { affectedCount } = await collection.upsert(
+			packEntries(entries, collection.record.dimension),
+			input.consistency,
+		);
 		services.meter.countVectorsWritten(tenant.id, affectedCount);
 		return { upserted: affectedCount, ids: entries.map((entry) => entry.id) };
 	},
@@ -109,18 +115,23 @@ const getVector = defineOperation({
 	summary: "Read one vector",
 	scope: "tenant",
 	permissions: READERS,
-	input: z.strictObject({ ...pathIdFields, with_payload: withPayloadField, with_vector: withVectorField }),
+	input: z.strictObject({
+		...pathIdFields,
+		with_payload: withPayloadField,
+		with_vector: withVectorField,
+		consistency: readConsistencyField,
+	}),
 	output: vectorAnswerSchema,
 	rest: {
 		method: "GET",
 		path: "/collections/{collection}/vectors/{id}",
-		query: ["id_type", "with_payload", "with_vector"],
+		query: ["id_type", "with_payload", "with_vector", "consistency"],
 	},
 	async run({ tenant }, input) {
 		const collection = await tenant.collection(input.collection);
 		const id = pathId(input);
 		const options = { withPayload: input.with_payload, withVector: input.with_vector };
-		const [stored] = await collection.get([id], options);
+		const [stored] = await collection.get([id], options, input.consistency);
 		if (stored === undefined) throw vectorNotFound(id);
 		return vectorAnswer(stored);
 	},
@@ -137,6 +148,7 @@ const updateVector = defineOperation({
 			...pathIdFields,
 			vector: vectorField,
 			payload: z.unknown().optional().meta(PAYLOAD_JSON_SCHEMA),
+			consistency: writeConsistencyField,
 		})
 		.refine((input) => input.vector !== undefined || (input.payload ?? undefined) !== undefined, {
 			error: "give vector, payload or both",
@@ -154,7 +166,7 @@ const updateVector = defineOperation({
 		}
 		const payloadPatch = payloadText(input.payload, "payload");
 		if (payloadPatch !== undefined) request.payloadPatch = payloadPatch;
-		await collection.update(request);
+		await collection.update(request, input.consistency);
 		services.meter.countVectorsWritten(tenant.id, 1);
 		return { id, updated: true };
 	},
@@ -165,13 +177,13 @@ const deleteVector = defineOperation({
 	summary: "Delete one vector",
 	scope: "tenant",
 	permissions: DELETERS,
-	input: z.strictObject(pathIdFields),
+	input: z.strictObject({ ...pathIdFields, consistency: writeConsistencyField }),
 	output: z.strictObject({ deleted: z.int() }),
-	rest: { method: "DELETE", path: "/collections/{collection}/vectors/{id}", query: ["id_type"] },
+	rest: { method: "DELETE", path: "/collections/{collection}/vectors/{id}", query: ["id_type", "consistency"] },
 	async run({ tenant }, input) {
 		const collection = await tenant.collection(input.collection);
 		const id = pathId(input);
-		const { affectedCount } = await collection.delete({ ids: [id] });
+		const { affectedCount } = await collection.delete({ ids: [id] }, input.consistency);
 		if (affectedCount === 0) throw vectorNotFound(id);
 		return { deleted: affectedCount };
 	},
@@ -189,6 +201,7 @@ const getVectors = defineOperation({
 			limit: z.int().min(1).max(LIMITS.scrollLimitMax).default(LIMITS.scrollLimitDefault),
 			with_payload: withPayloadField,
 			with_vector: withVectorField,
+			consistency: readConsistencyField,
 		})
 		.refine(hasOneSelector, ONE_SELECTOR),
 	output: z.strictObject({ vectors: z.array(vectorAnswerSchema) }),
@@ -198,10 +211,13 @@ const getVectors = defineOperation({
 		const options = { withPayload: input.with_payload, withVector: input.with_vector };
 		const selector = selectorOf(input);
 		if ("ids" in selector) {
-			const found = await collection.get(selector.ids, options);
+			const found = await collection.get(selector.ids, options, input.consistency);
 			return { vectors: found.filter((stored) => stored !== undefined).map(vectorAnswer) };
 		}
-		const page = await collection.scroll({ ...options, filter: selector.filter, limit: input.limit });
+		const page = await collection.scroll(
+			{ ...options, filter: selector.filter, limit: input.limit },
+			input.consistency,
+		);
 		return { vectors: page.vectors.map(vectorAnswer) };
 	},
 });
@@ -211,12 +227,12 @@ const deleteVectors = defineOperation({
 	summary: "Delete vectors by ids or by filter",
 	scope: "tenant",
 	permissions: DELETERS,
-	input: z.strictObject(selectorFields).refine(hasOneSelector, ONE_SELECTOR),
+	input: z.strictObject({ ...selectorFields, consistency: writeConsistencyField }).refine(hasOneSelector, ONE_SELECTOR),
 	output: z.strictObject({ deleted: z.int().describe("vectors that were there") }),
 	rest: { method: "POST", path: "/collections/{collection}/vectors/delete", body: "json" },
 	async run({ tenant }, input) {
 		const collection = await tenant.collection(input.collection);
-		const { affectedCount } = await collection.delete(selectorOf(input));
+		const { affectedCount } = await collection.delete(selectorOf(input), input.consistency);
 		return { deleted: affectedCount };
 	},
 });
@@ -227,16 +243,17 @@ const countVectors = defineOperation({
 	scope: "tenant",
 	permissions: READERS,
 	input: z
-		.strictObject(selectorFields)
+		.strictObject({ ...selectorFields, consistency: readConsistencyField })
 		.refine((input) => input.ids === undefined || input.filter === undefined, ONE_SELECTOR),
 	output: z.strictObject({ count: z.int() }),
 	rest: { method: "POST", path: "/collections/{collection}/vectors/count", body: "json" },
 	async run({ tenant }, input) {
 		const collection = await tenant.collection(input.collection);
 		if (input.ids === undefined) {
-			return { count: await collection.count(input.filter) };
+			return { count: await collection.count(input.filter, input.consistency) };
 		}
-		const found = await collection.get([...new Set(input.ids)], { withPayload: false, withVector: false });
+		const options = { withPayload: false, withVector: false };
+		const found = await collection.get([...new Set(input.ids)], options, input.consistency);
 		return { count: found.filter((stored) => stored !== undefined).length };
 	},
 });
@@ -253,18 +270,20 @@ const scrollVectors = defineOperation({
 		cursor: z.string().min(1).max(1_024).nullable().optional().describe("`next_cursor` of the page before"),
 		with_payload: withPayloadField,
 		with_vector: withVectorField,
+		consistency: readConsistencyField,
 	}),
 	output: z.strictObject({ vectors: z.array(vectorAnswerSchema), next_cursor: z.string().nullable() }),
 	rest: { method: "POST", path: "/collections/{collection}/vectors/scroll", body: "json" },
 	async run({ tenant }, input) {
 		const collection = await tenant.collection(input.collection);
-		const page = await collection.scroll({
+		const request = {
 			limit: input.limit,
 			withPayload: input.with_payload,
 			withVector: input.with_vector,
 			...(input.filter === undefined ? {} : { filter: input.filter }),
 			...(input.cursor ? { cursor: input.cursor } : {}),
-		});
+		};
+		const page = await collection.scroll(request, input.consistency);
 		return { vectors: page.vectors.map(vectorAnswer), next_cursor: page.cursor };
 	},
 });

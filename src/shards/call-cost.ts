@@ -14,11 +14,17 @@ export function costOf(call: ShardCall): number {
 			return Math.max(1, cost);
 		}
 		case "upsert":
+		case "merge":
 			return 1 + call.args[0].ids.length;
 		case "measure":
 			return 1 + ("upsert" in call.args[0] ? call.args[0].upsert.ids.length / 8 : 1);
 		case "get":
+		case "rows":
 			return 1 + call.args[0].length / 16;
+		case "digest":
+			return 4;
+		case "versions":
+			return 16;
 		case "count":
 			return call.args[0] === undefined ? 1 : 16;
 		case "scroll":
@@ -28,6 +34,7 @@ export function costOf(call: ShardCall): number {
 		case "update":
 			return 2;
 		case "stats":
+		case "allowPurge":
 			return 1;
 		case "create":
 		case "drop":
@@ -43,6 +50,7 @@ export function costOf(call: ShardCall): number {
 export function bytesOf(call: ShardCall): number {
 	switch (call.method) {
 		case "upsert":
+		case "merge":
 			return batchBytes(call.args[0]);
 		case "measure":
 			return "upsert" in call.args[0] ? batchBytes(call.args[0].upsert) : updateBytes(call.args[0].update);

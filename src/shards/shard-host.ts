@@ -13,7 +13,7 @@ type OpenMethod = Exclude<ShardMethod, "create" | NameOnlyMethod>;
 export type OpenShard = {
 	[M in OpenMethod]: (...args: Parameters<ShardCalls[M]>) => MaybePromise<ReturnType<ShardCalls[M]>>;
 } & {
-	/** Applies what may change of a collection: `ef_search` and payload indexes. */
+	/** Applies what may change of a collection: `ef_search`, payload indexes, whether there are copies. */
 	reconfigure(config: ShardConfig): MaybePromise<void>;
 	/** Saves the snapshot and lets go of every file. */
 	close(): MaybePromise<void>;
@@ -324,7 +324,7 @@ export class ShardHost {
 	}
 }
 
-const WRITES: ReadonlySet<ShardMethod> = new Set<ShardMethod>(["upsert", "update", "delete"]);
+const WRITES: ReadonlySet<ShardMethod> = new Set<ShardMethod>(["upsert", "update", "delete", "merge"]);
 
 const keyOf = (name: ShardName): string => `${name.tenantId}/${name.collectionId}/${name.shardIndex}`;
 

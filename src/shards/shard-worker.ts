@@ -7,7 +7,7 @@ import type { ToWorker } from "./worker-messages.ts";
 
 declare const self: Worker;
 
-const endpoint = new WorkerEndpoint(storageOpener(systemClock), (message) => postMessage(message));
+const endpoint = new WorkerEndpoint(storageOpener(systemClock), (message, transfer) => postMessage(message, transfer));
 
 self.onmessage = (event: MessageEvent<ToWorker>) => {
 	// A message that may not come now is a defect: it ends the worker loudly, as an unhandled rejection.

@@ -1,25 +1,52 @@
-import type { ScrollPage, SearchAnswer, StoredVector } from "../storage/shard-types.ts";
+import type {
+	ScrollPage,
+	SearchAnswer,
+	ShardDigest,
+	StoredVector,
+	VersionedRows,
+	VersionList,
+} from "../storage/shard-types.ts";
 import type { ShardMethod } from "./pool-types.ts";
 import type { ShardCall } from "./worker-messages.ts";
+
+type Numbers = Float32Array | Uint8Array | Uint32Array;
 
 /**
  * Cloning a view for another thread clones the whole buffer behind it, and transferring takes that buffer away from
  * whoever else looks at it: only arrays that have their buffer to themselves may cross.
  */
-export function ownBuffer(vector: Float32Array): Float32Array {
-	return vector.byteLength === vector.buffer.byteLength ? vector : vector.slice();
+export function ownBuffer<List extends Numbers>(numbers: List): List {
+	return numbers.byteLength === numbers.buffer.byteLength ? numbers : (numbers.slice() as List);
 }
 
-/** The call as it may cross, and the buffers that move: those of an upsert, the one large thing and not reused by its caller. */
+/**
+ * The call as it may cross, and the buffers that move: those of an upsert, which its caller does not use again, and of a merge what
+ * had to be copied anyway. The rows of a merge stay the caller's: other copies may be given them too.
+ */
 export function outgoing(call: ShardCall): { readonly call: ShardCall; readonly transfer: ArrayBuffer[] } {
 	switch (call.method) {
 		case "upsert": {
-			const [batch, allowance] = call.args;
+			const [batch, allowance, version] = call.args;
 			const vectors = ownBuffer(batch.vectors);
-			return {
-				call: { ...call, args: [{ ...batch, vectors }, allowance] },
-				transfer: vectors.buffer instanceof ArrayBuffer ? [vectors.buffer] : [],
+			const owned = { ...batch, vectors };
+			const args = version === undefined ? [owned, allowance] : [owned, allowance, ownBuffer(version)];
+			return { call: { ...call, args: args as typeof call.args }, transfer: buffersOf(vectors) };
+		}
+		case "merge": {
+			const [rows] = call.args;
+			const vectors = ownBuffer(rows.vectors);
+			const owned = {
+				...rows,
+				vectors,
+				versions: ownBuffer(rows.versions),
+				deleted: ownBuffer(rows.deleted),
 			};
+			return { call: { ...call, args: [owned] }, transfer: vectors === rows.vectors ? [] : buffersOf(vectors) };
+		}
+		case "delete": {
+			const [selector, version] = call.args;
+			if (version === undefined) return { call, transfer: [] };
+			return { call: { ...call, args: [selector, ownBuffer(version)] }, transfer: [] };
 		}
 		case "measure": {
 			const [write] = call.args;
@@ -40,23 +67,44 @@ export function outgoing(call: ShardCall): { readonly call: ShardCall; readonly 
 	}
 }
 
-/** A result as it may cross. Its buffers are cloned, not moved: they may be the shard's own. */
-export function incoming(method: ShardMethod, value: unknown): unknown {
+/**
+ * A result as it may cross, and the buffers that move. Those of hits are cloned, for they may be the shard's own; what copies of a
+ * shard exchange is large and made for its caller.
+ */
+export function incoming(
+	method: ShardMethod,
+	value: unknown,
+): { readonly value: unknown; readonly transfer: ArrayBuffer[] } {
 	switch (method) {
 		case "get":
-			return (value as readonly (StoredVector | undefined)[]).map((stored) => stored && withOwnBuffer(stored));
+			return cloned((value as readonly (StoredVector | undefined)[]).map((stored) => stored && withOwnBuffer(stored)));
 		case "scroll": {
 			const page = value as ScrollPage;
-			return { ...page, vectors: page.vectors.map(withOwnBuffer) };
+			return cloned({ ...page, vectors: page.vectors.map(withOwnBuffer) });
 		}
 		case "search":
-			return (value as readonly SearchAnswer[]).map((answer) => ({
-				...answer,
-				hits: answer.hits.map(withOwnBuffer),
-			}));
+			return cloned(
+				(value as readonly SearchAnswer[]).map((answer) => ({ ...answer, hits: answer.hits.map(withOwnBuffer) })),
+			);
+		case "rows": {
+			const { vectors, versions, deleted } = value as VersionedRows;
+			return { value, transfer: buffersOf(vectors, versions, deleted) };
+		}
+		case "versions": {
+			const { versions, deleted } = value as VersionList;
+			return { value, transfer: buffersOf(versions, deleted) };
+		}
+		case "digest":
+			return { value, transfer: buffersOf((value as ShardDigest).sums) };
 		default:
-			return value;
+			return cloned(value);
 	}
+}
+
+const cloned = (value: unknown) => ({ value, transfer: [] });
+
+function buffersOf(...lists: readonly Numbers[]): ArrayBuffer[] {
+	return lists.map(({ buffer }) => buffer).filter((buffer) => buffer instanceof ArrayBuffer);
 }
 
 function withOwnBuffer<Holder extends { readonly vector?: Float32Array }>(holder: Holder): Holder {

@@ -13,11 +13,12 @@ export type StorageOpener = (
 /** The worker's end of the conversation with the pool: turns messages into calls of a `ShardHost` and answers them. */
 export class WorkerEndpoint {
 	readonly #storage: StorageOpener;
-	readonly #post: (message: FromWorker) => void;
+	readonly #post: (message: FromWorker, transfer: ArrayBuffer[]) => void;
 	#host: ShardHost | undefined;
 	#told: Gauges = { openShards: 0, memoryBytes: 0 };
 
-	constructor(storage: StorageOpener, post: (message: FromWorker) => void) {
+	/** @param post sends a message, along with buffers that move. */
+	constructor(storage: StorageOpener, post: (message: FromWorker, transfer: ArrayBuffer[]) => void) {
 		this.#storage = storage;
 		this.#post = post;
 	}
@@ -26,7 +27,7 @@ export class WorkerEndpoint {
 	async receive(message: ToWorker): Promise<void> {
 		if (message.type === "init") {
 			this.#host = this.#begin(message.settings);
-			this.#post({ type: "ready" });
+			this.#post({ type: "ready" }, []);
 			return;
 		}
 		if (this.#host === undefined) throw new Error("a call came before the settings");
@@ -35,12 +36,12 @@ export class WorkerEndpoint {
 			return;
 		}
 		await this.#host.close();
-		this.#post({ type: "closed" });
+		this.#post({ type: "closed" }, []);
 	}
 
 	#begin(settings: WorkerSettings): ShardHost {
 		const log: ShardLog = (level, message, facts) =>
-			this.#post({ type: "log", level, message, facts: plainFacts(facts) });
+			this.#post({ type: "log", level, message, facts: plainFacts(facts) }, []);
 		return new ShardHost({
 			dataDir: settings.dataDir,
 			memoryBudgetBytes: settings.memoryBudgetBytes,
@@ -54,17 +55,17 @@ export class WorkerEndpoint {
 
 	async #answer(host: ShardHost, callId: number, call: ShardCall): Promise<void> {
 		try {
-			const value = await host.call(call);
-			this.#post({ type: "result", callId, value: incoming(call.method, value) });
+			const { value, transfer } = incoming(call.method, await host.call(call));
+			this.#post({ type: "result", callId, value }, transfer);
 		} catch (error) {
-			this.#post({ type: "failure", callId, error: host.report(call, error) });
+			this.#post({ type: "failure", callId, error: host.report(call, error) }, []);
 		}
 	}
 
 	#tellGauges(gauges: Gauges): void {
 		if (gauges.openShards === this.#told.openShards && gauges.memoryBytes === this.#told.memoryBytes) return;
 		this.#told = gauges;
-		this.#post({ type: "gauges", gauges });
+		this.#post({ type: "gauges", gauges }, []);
 	}
 }
 

@@ -36,7 +36,10 @@ interface Stream {
 	inFlightCost: number;
 }
 
-const READ_METHODS: ReadonlySet<ShardMethod> = new Set(["search", "get", "count", "scroll", "stats", "measure"]);
+const READ_METHODS: ReadonlySet<ShardMethod> = new Set([
+	...(["search", "get", "count", "scroll", "stats", "measure"] as const),
+	...(["rows", "digest", "versions"] as const),
+]);
 const NO_GAUGES: Gauges = { openShards: 0, memoryBytes: 0 };
 
 /** One worker and what waits for it. */

@@ -54,7 +54,7 @@ export class Commit {
 		const scratch = new Float32Array(this.#state.config.dimension);
 		for (const [id, change] of this.#draft.changes) {
 			if (change.after !== undefined) this.#putDocument(id, change, change.after, scratch);
-			else if (change.before !== undefined) this.#deleteDocument(id, change.before);
+			else this.#deleteDocument(id, change);
 			if (slice.isSpent) await slice.rest();
 		}
 		this.#state.vectors.flush();
@@ -99,9 +99,8 @@ export class Commit {
 	}
 
 	#putDocument(id: VectorId, change: DocumentChange, after: DocumentAfter, scratch: Float32Array): void {
-		const { before } = change;
+		const { before, version } = change;
 		const encodedId = encodeId(id);
-		const version = this.#state.versions.next();
 		const formerSlot = before?.slot;
 		let slot: number;
 		if (after.vector === undefined && formerSlot !== undefined) {
@@ -120,12 +119,15 @@ export class Commit {
 		if (before !== undefined) this.#forgetOwner(before.slot, before.version, encodedId);
 	}
 
-	#deleteDocument(id: VectorId, before: NonNullable<DocumentChange["before"]>): void {
+	/** Also of one that did not live: other copies of the shard may have had it meanwhile, or have it yet. */
+	#deleteDocument(id: VectorId, change: DocumentChange): void {
+		const { before, version } = change;
 		const encodedId = encodeId(id);
-		const version = this.#state.versions.next();
-		this.#putPostings({ before, after: undefined }, before.slot);
+		this.#state.tombstones.note(version);
 		this.#batch.put(documentKey(encodedId), encodeDocument(version, "tombstone"));
 		this.#batch.put(tombstoneKey(versionMs(version), encodedId), NOTHING);
+		if (before === undefined) return;
+		this.#putPostings(change, before.slot);
 		this.#forgetOwner(before.slot, before.version, encodedId);
 		this.#vacate(before.slot);
 	}

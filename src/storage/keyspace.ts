@@ -214,14 +214,14 @@ export function encodeSlots(slots: readonly number[]): Uint8Array {
 export function readSlots(key: Buffer, value: Buffer): Uint32Array {
 	const body = unseal(key, value);
 	if (body === undefined || body.length % 4 !== 0) throw damagedRow("redo");
-	return new Uint32Array(Uint8Array.from(body).buffer);
+	return new Uint32Array(new Uint8Array(body).buffer);
 }
 
 /** A vector as inserted, or undefined when the row is damaged. A new array. */
 export function readVector(key: Buffer, value: Buffer, dimension: number): Float32Array | undefined {
 	const body = unseal(key, value);
 	if (body === undefined || body.length !== dimension * 4) return undefined;
-	return new Float32Array(Uint8Array.from(body).buffer);
+	return new Float32Array(new Uint8Array(body).buffer);
 }
 
 /** A bookkeeping row. @throws HiveError INTERNAL when it is damaged. */

@@ -99,6 +99,19 @@ export class LevelStore {
 		}
 	}
 
+	/** The last key before `lt` and not before `gte`, as of the last `settle`. */
+	async lastKey(range: { readonly gte: Uint8Array; readonly lt: Uint8Array }): Promise<Buffer | undefined> {
+		const options = { ...range, ...ENCODING, snapshot: this.#view.snapshot, reverse: true, limit: 1 };
+		const keys = this.#level.keys(options as Parameters<Level["keys"]>[0]);
+		try {
+			return (await keys.next().catch((cause) => {
+				throw unreadable(cause);
+			})) as Buffer | undefined;
+		} finally {
+			await keys.close();
+		}
+	}
+
 	batch(): RowBatch {
 		const batch = this.#level.batch();
 		return {

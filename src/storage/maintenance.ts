@@ -17,7 +17,7 @@ import {
 import type { Row } from "./level-store.ts";
 import { fieldPostings, postingKeys } from "./payload-index.ts";
 import type { ShardState } from "./shard-state.ts";
-import type { WriteCommand } from "./write-commands.ts";
+import { type WriteCommand, writeResult } from "./write-commands.ts";
 import type { RowChange } from "./write-draft.ts";
 import type { Writer } from "./writer.ts";
 
@@ -32,16 +32,23 @@ export class Maintenance {
 	readonly #state: ShardState;
 	readonly #writer: Writer;
 	readonly #tombstoneRetentionMs: number;
+	readonly #isReplicated: () => boolean;
 	/** One change of the payload indexes at a time. */
 	#indexing: Promise<void> = Promise.resolve();
 	#purge: Promise<void> | undefined;
 	#purgedMs = Number.NEGATIVE_INFINITY;
+	/** All copies have heard of what was deleted before. Not on disk: after a start it has to be said again. */
+	#heardEverywhereMs = 0;
+	/** Old enough were more than may go yet. */
+	#isHeldBack = false;
 	#isStopped = false;
 
-	constructor(state: ShardState, writer: Writer, tombstoneRetentionMs: number) {
+	/** @param isReplicated whether tombstones must wait for `allowPurge` besides. */
+	constructor(state: ShardState, writer: Writer, tombstoneRetentionMs: number, isReplicated: () => boolean) {
 		this.#state = state;
 		this.#writer = writer;
 		this.#tombstoneRetentionMs = tombstoneRetentionMs;
+		this.#isReplicated = isReplicated;
 	}
 
 	/** Resolves when the index holds every document. Again for an index that is there: done at once. */
@@ -60,6 +67,14 @@ export class Maintenance {
 
 	dropIndex(field: string): Promise<void> {
 		return this.#inTurn(() => this.#dropIndex(field));
+	}
+
+	/** @param beforeMs unix milliseconds: all copies have heard of what was deleted before. Never goes back. */
+	allowPurge(beforeMs: number): void {
+		if (beforeMs <= this.#heardEverywhereMs) return;
+		this.#heardEverywhereMs = beforeMs;
+		if (this.#isHeldBack) this.#purgedMs = Number.NEGATIVE_INFINITY;
+		this.purgeWhenDue();
 	}
 
 	/** Remove what was deleted longer ago than the retention, at most once an hour; nobody waits for it. */
@@ -106,7 +121,7 @@ export class Maintenance {
 				const definitions = this.#state.definitions.with(field, definition);
 				draft.row({ key: DEFINITIONS_KEY, body: encodeMeta(definitions) });
 				draft.onApplied(() => this.#state.definitions.replace(definitions));
-				return 0;
+				return writeResult(draft, 0);
 			},
 		});
 	}
@@ -132,13 +147,15 @@ export class Maintenance {
 						draft.row({ key: posting, body: NOTHING });
 					}
 				}
-				return 0;
+				return writeResult(draft, 0);
 			},
 		};
 	}
 
 	async #purgeTombstones(): Promise<void> {
-		const endMs = Math.floor(this.#state.clock.nowMs() - this.#tombstoneRetentionMs);
+		const oldMs = Math.floor(this.#state.clock.nowMs() - this.#tombstoneRetentionMs);
+		const endMs = this.#isReplicated() ? Math.min(oldMs, Math.floor(this.#heardEverywhereMs)) : oldMs;
+		this.#isHeldBack = endMs < oldMs;
 		if (endMs <= 0) return;
 		const range = { gte: PREFIX.tombstone, lt: tombstoneKey(endMs, NOTHING) };
 		for await (const rows of this.#state.store.rows(range, CHUNK_ROWS)) {
@@ -162,7 +179,7 @@ export class Maintenance {
 					const row = readDocument(document, value);
 					if (row.isTombstone && versionMs(row.version) === deletedMs) draft.row({ key: document });
 				}
-				return 0;
+				return writeResult(draft, 0);
 			},
 		};
 	}
@@ -173,7 +190,7 @@ export class Maintenance {
 			byteCount: 0,
 			plan: async (draft) => {
 				for (const change of changes) draft.row(change);
-				return 0;
+				return writeResult(draft, 0);
 			},
 		});
 	}

@@ -35,6 +35,7 @@ import type { ShardConfig } from "./shard-types.ts";
 import { SlotTable } from "./slot-table.ts";
 import type { StorageLog } from "./storage-log.ts";
 import { checkTables } from "./table-check.ts";
+import { Tombstones } from "./tombstones.ts";
 import { VectorFile } from "./vector-file.ts";
 import { verifiedVectorSeal } from "./vector-seal.ts";
 
@@ -150,6 +151,7 @@ export async function openShardState(folder: string, config: ShardConfig, deps: 
 			slots,
 			vectors,
 			documents: new Documents(store, slots, config.dimension),
+			tombstones: await Tombstones.open(store, config.isReplicated),
 			scorer,
 			keeper,
 			definitions: new IndexDefinitions(readDefinitions(store)),

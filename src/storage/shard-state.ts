@@ -10,6 +10,7 @@ import type { Scorer } from "./scorer.ts";
 import type { ShardConfig } from "./shard-types.ts";
 import type { SlotTable } from "./slot-table.ts";
 import type { StorageLog } from "./storage-log.ts";
+import type { Tombstones } from "./tombstones.ts";
 import type { VectorFile } from "./vector-file.ts";
 
 /** What an open shard holds. Everything in memory agrees with the store's last `settle`; only commits change it. */
@@ -24,6 +25,7 @@ export interface ShardState {
 	readonly slots: SlotTable;
 	readonly vectors: VectorFile;
 	readonly documents: Documents;
+	readonly tombstones: Tombstones;
 	readonly scorer: Scorer;
 	readonly keeper: GraphKeeper;
 	readonly definitions: IndexDefinitions;

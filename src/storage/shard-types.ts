@@ -72,6 +72,14 @@ export interface VersionedRows {
 	readonly payloads: readonly (string | undefined)[];
 }
 
+/** One of the rows that copies exchange. */
+export interface VersionedRow {
+	readonly id: VectorId;
+	readonly version: Version;
+	/** Undefined: deleted. */
+	readonly document: { readonly payload: string | undefined; readonly vector: Float32Array } | undefined;
+}
+
 /** An update, with the row as it is now: what other copies are given. */
 export interface UpdateResult extends WriteResult {
 	readonly row: VersionedRows;

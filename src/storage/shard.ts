@@ -5,6 +5,7 @@ import { HiveError } from "../base/errors.ts";
 import type { Filter } from "../base/filter.ts";
 import type { VectorId } from "../base/ids.ts";
 import type { PayloadIndexType } from "../base/schemas.ts";
+import { CopyReader } from "./copy-reader.ts";
 import { parsePayload } from "./documents.ts";
 import { compileFilter } from "./filter-evaluator.ts";
 import { exactVectorCountMax } from "./graph-keeper.ts";
@@ -13,6 +14,7 @@ import { documentKey, keyId, PREFIX, prefixEnd, readDocument } from "./keyspace.
 import { Maintenance } from "./maintenance.ts";
 import { Matcher } from "./matcher.ts";
 import { Searcher } from "./searcher.ts";
+import { ShardDigests } from "./shard-digests.ts";
 import { createShardFolder, openShardState, SHARD_FILES, type ShardDeps } from "./shard-opening.ts";
 import type { ShardState } from "./shard-state.ts";
 import type {
@@ -23,15 +25,27 @@ import type {
 	SearchRequest,
 	Selector,
 	ShardConfig,
+	ShardDigest,
 	ShardStats,
 	StoredVector,
 	UpdateRequest,
+	UpdateResult,
 	UpsertBatch,
+	Version,
+	VersionedRows,
+	VersionList,
 	WriteAllowance,
 	WriteResult,
 } from "./shard-types.ts";
 import { breakVectorSeal, writeVectorSeal } from "./vector-seal.ts";
-import { deleteCommand, updateCommand, upsertCommand } from "./write-commands.ts";
+import { mergeCommand, updateRowCommand } from "./versioned-rows.ts";
+import {
+	deleteCommand,
+	deleteVersionCommand,
+	updateCommand,
+	upsertCommand,
+	type WriteCommand,
+} from "./write-commands.ts";
 import { Writer } from "./writer.ts";
 
 const TOMBSTONE_RETENTION_MS = 24 * 60 * 60 * 1000;
@@ -53,6 +67,8 @@ export class Shard {
 	readonly #maintenance: Maintenance;
 	readonly #matcher: Matcher;
 	readonly #searcher: Searcher;
+	readonly #digests: ShardDigests;
+	readonly #copyReader: CopyReader;
 	#config: ShardConfig;
 	#closing: Promise<void> | undefined;
 	/** Calls under way, which `close` waits for. */
@@ -62,9 +78,12 @@ export class Shard {
 		this.#state = state;
 		this.#config = config;
 		this.#writer = new Writer(state, () => breakVectorSeal(join(state.folder, SHARD_FILES.vectorSeal)));
-		this.#maintenance = new Maintenance(state, this.#writer, deps.tombstoneRetentionMs ?? TOMBSTONE_RETENTION_MS);
+		const retentionMs = deps.tombstoneRetentionMs ?? TOMBSTONE_RETENTION_MS;
+		this.#maintenance = new Maintenance(state, this.#writer, retentionMs, () => this.#config.isReplicated);
 		this.#matcher = new Matcher(state);
 		this.#searcher = new Searcher(state, this.#matcher, () => this.#config.hnsw.ef_search);
+		this.#digests = new ShardDigests(state.slots, state.clock, () => state.committed.seq);
+		this.#copyReader = new CopyReader(state, this.#digests);
 	}
 
 	/**
@@ -90,7 +109,7 @@ export class Shard {
 		return shard;
 	}
 
-	/** Take over what may change while a shard is open: `hnsw.ef_search`. */
+	/** Take over what may change while a shard is open: `hnsw.ef_search`, `isReplicated`. */
 	reconfigure(config: ShardConfig): void {
 		this.#config = config;
 	}
@@ -107,21 +126,60 @@ export class Shard {
 		);
 	}
 
-	/** All of it is written, or nothing. @throws HiveError DIMENSION_MISMATCH, INVALID_VECTOR, QUOTA_EXCEEDED */
-	async upsert(batch: UpsertBatch, allowance: WriteAllowance): Promise<WriteResult> {
-		return await this.#call(() => this.#write(upsertCommand(batch, allowance, this.#state.scorer)));
+	/**
+	 * All of it is written, or nothing; with a version, all of which no newer one is known.
+	 *
+	 * @throws HiveError DIMENSION_MISMATCH, INVALID_VECTOR, QUOTA_EXCEEDED; RangeError when the version is none.
+	 */
+	async upsert(batch: UpsertBatch, allowance: WriteAllowance, version?: Version): Promise<WriteResult> {
+		return await this.#call(() => this.#write(upsertCommand(batch, allowance, this.#state.scorer, version)));
 	}
 
 	/** @throws HiveError VECTOR_NOT_FOUND, DIMENSION_MISMATCH, INVALID_VECTOR, VALIDATION_FAILED, QUOTA_EXCEEDED */
-	async update(request: UpdateRequest, allowance: WriteAllowance): Promise<WriteResult> {
-		return await this.#call(() => this.#write(updateCommand(request, allowance, this.#state.scorer)));
+	async update(request: UpdateRequest, allowance: WriteAllowance): Promise<UpdateResult> {
+		return await this.#call(() => this.#write(updateRowCommand(request, allowance, this.#state.scorer)));
 	}
 
-	/** By ids: all at once. By filter: in portions; what comes to match while it runs may stay. */
-	async delete(selector: Selector): Promise<WriteResult> {
-		return await this.#call(() =>
-			"ids" in selector ? this.#write(deleteCommand(selector.ids, undefined)) : this.#deleteMatching(selector.filter),
-		);
+	/**
+	 * By ids: all at once. By filter: in portions; what comes to match while it runs may stay.
+	 *
+	 * @throws RangeError when the version is none, or comes with a filter: other copies could not tell what it would mean for them.
+	 */
+	async delete(selector: Selector, version?: Version): Promise<WriteResult> {
+		return await this.#call(async () => {
+			if ("ids" in selector) {
+				const { ids } = selector;
+				const command = version === undefined ? deleteCommand(ids, undefined) : deleteVersionCommand(ids, version);
+				return await this.#write(command);
+			}
+			if (version !== undefined) throw new RangeError("a deletion with a version names its ids");
+			return await this.#deleteMatching(selector.filter);
+		});
+	}
+
+	/** All of it, or nothing; see `mergeCommand`. @throws HiveError DIMENSION_MISMATCH, INVALID_VECTOR; RangeError */
+	async merge(rows: VersionedRows): Promise<WriteResult> {
+		return await this.#call(async () => await this.#write(mergeCommand(rows, this.#state.scorer)));
+	}
+
+	/** @throws HiveError PAYLOAD_TOO_LARGE when they are more than 32 MiB together: ask for fewer */
+	async rows(ids: readonly VectorId[]): Promise<VersionedRows> {
+		return await this.#call(() => this.#copyReader.rows(ids));
+	}
+
+	/** Of the newest commit. The first one of so many buckets looks at every id. @throws RangeError */
+	async digest(bucketCount: number): Promise<ShardDigest> {
+		return await this.#call(async () => await this.#digests.digest(bucketCount));
+	}
+
+	/** See `CopyReader.versions`. @throws RangeError */
+	async versions(bucketCount: number, buckets: readonly number[]): Promise<VersionList> {
+		return await this.#call(() => this.#copyReader.versions(bucketCount, buckets));
+	}
+
+	/** @param beforeMs unix milliseconds; forgotten when the shard is closed. */
+	async allowPurge(beforeMs: number): Promise<void> {
+		await this.#call(async () => this.#maintenance.allowPurge(beforeMs));
 	}
 
 	/** In the order of `ids`; undefined for those that aren't there. */
@@ -149,11 +207,12 @@ export class Shard {
 	async stats(): Promise<ShardStats> {
 		const { committed, keeper, slots, folder, documents } = this.#state;
 		const { rebuildReason } = keeper;
+		const derivedBytes = keeper.memoryBytes + documents.memoryBytes + this.#digests.memoryBytes;
 		return {
 			vectorCount: committed.vectorCount,
 			bytes: committed.bytes,
 			diskBytes: await folderBytes(folder),
-			memoryBytes: FIXED_BYTES + slots.slotCount * ID_BYTES + keeper.memoryBytes + documents.memoryBytes,
+			memoryBytes: FIXED_BYTES + slots.slotCount * ID_BYTES + derivedBytes,
 			indexState: keeper.indexState,
 			indexedCount: keeper.indexedCount,
 			tombstoneCount: keeper.tombstoneCount,
@@ -253,7 +312,7 @@ export class Shard {
 		);
 	}
 
-	async #write(command: Parameters<Writer["submit"]>[0]): Promise<WriteResult> {
+	async #write<Result extends WriteResult>(command: WriteCommand<Result>): Promise<Result> {
 		const result = await this.#writer.submit(command);
 		this.#maintenance.purgeWhenDue();
 		return result;

@@ -6,6 +6,14 @@ export interface ChangeWatch {
 	end(): void;
 }
 
+/** Told of each change, at once. */
+export interface SlotObserver {
+	/** The slot holds a document in this version now. */
+	came(slot: number, stamp: number): void;
+	/** It is about to hold it no more. */
+	went(slot: number, stamp: number): void;
+}
+
 /**
  * Who owns which slot. A slot numbers a vector: its row in the vector file, its key in the graph. Slots from 0 to
  * `slotCount` have been used; those not live are free and are used again, lowest first.
@@ -18,6 +26,7 @@ export class SlotTable {
 	/** Binary min-heap. */
 	readonly #free: number[] = [];
 	readonly #watches = new Set<Set<number>>();
+	#observer: SlotObserver | undefined;
 	#slotCount = 0;
 	/** The next slot never handed out. */
 	#fresh = 0;
@@ -71,12 +80,14 @@ export class SlotTable {
 		this.#stamps[slot] = stamp;
 		this.#slots.set(id, slot);
 		this.#slotCount = Math.max(this.#slotCount, slot + 1);
+		this.#observer?.came(slot, stamp);
 		this.#touch(slot);
 	}
 
 	/** A live slot becomes free. */
 	vacate(slot: number): void {
 		const id = this.#ids[slot];
+		if (id !== undefined) this.#observer?.went(slot, this.#stamps[slot]!);
 		this.#ids[slot] = undefined;
 		if (id !== undefined && this.#slots.get(id) === slot) this.#slots.delete(id);
 		this.#pushFree(slot);
@@ -85,12 +96,19 @@ export class SlotTable {
 
 	/** The document in a live slot changed, and keeps its slot. */
 	restamp(slot: number, stamp: number): void {
+		this.#observer?.went(slot, this.#stamps[slot]!);
 		this.#stamps[slot] = stamp;
+		this.#observer?.came(slot, stamp);
 		this.#touch(slot);
 	}
 
 	#touch(slot: number): void {
 		for (const watch of this.#watches) watch.add(slot);
+	}
+
+	/** From now on this one is told of changes. There is one. */
+	observe(observer: SlotObserver): void {
+		this.#observer = observer;
 	}
 
 	watch(): ChangeWatch {

@@ -4,26 +4,35 @@ import { LIMITS } from "../base/limits.ts";
 import { parsePayload } from "./documents.ts";
 import type { FilterTest } from "./filter-evaluator.ts";
 import type { Scorer } from "./scorer.ts";
-import type { UpdateRequest, UpsertBatch, WriteAllowance, WriteResult } from "./shard-types.ts";
+import type { UpdateRequest, UpsertBatch, Version, WriteAllowance, WriteResult } from "./shard-types.ts";
+import { Superseded } from "./superseded.ts";
 import type { TimeSlice } from "./time-slice.ts";
 import type { RequestDraft } from "./write-draft.ts";
 
 /** One request to change the shard. */
-export interface WriteCommand {
+export interface WriteCommand<Result extends WriteResult = WriteResult> {
 	/** For bounding what one commit gathers. */
 	readonly rowCount: number;
 	readonly byteCount: number;
 	/**
 	 * Put the changes into the draft.
 	 *
-	 * @returns      how many ids were written or deleted.
+	 * @returns      what they come to, once they are on disk.
 	 * @throws HiveError when the request is refused; nothing of it is written then.
 	 */
-	plan(draft: RequestDraft, slice: TimeSlice): Promise<number>;
+	plan(draft: RequestDraft, slice: TimeSlice): Promise<Result>;
 }
 
-/** @throws HiveError DIMENSION_MISMATCH, INVALID_VECTOR. Nothing is planned yet. */
-export function upsertCommand(batch: UpsertBatch, allowance: WriteAllowance, scorer: Scorer): WriteCommand {
+/**
+ * @param version of all the documents, the newest of which stays; undefined writes them anyhow, in a version newer than any.
+ * @throws HiveError DIMENSION_MISMATCH, INVALID_VECTOR. Nothing is planned yet.
+ */
+export function upsertCommand(
+	batch: UpsertBatch,
+	allowance: WriteAllowance,
+	scorer: Scorer,
+	version?: Version,
+): WriteCommand {
 	const { ids, vectors, payloads } = batch;
 	const { dimension } = scorer;
 	if (vectors.length !== ids.length * dimension || payloads.length !== ids.length) {
@@ -40,15 +49,30 @@ export function upsertCommand(batch: UpsertBatch, allowance: WriteAllowance, sco
 		rowCount: ids.length,
 		byteCount: vectors.byteLength + payloads.reduce((sum, payload) => sum + (payload?.length ?? 0), 0),
 		async plan(draft, slice) {
+			const payloadOf = (row: number) => {
+				const payload = payloads[row];
+				return payload === undefined ? undefined : Buffer.from(payload);
+			};
+			if (version !== undefined) {
+				// Of equal ids the last is meant: with the same version, none could take the place of another.
+				const lastRows = new Map(ids.map((id, row) => [id, row]));
+				const superseded = new Superseded();
+				for (const [id, row] of lastRows) {
+					const after = { payload: payloadOf(row), vector: rowOf(row) };
+					superseded.note(draft.putVersion(id, after, version), version);
+					if (slice.isSpent) await slice.rest();
+				}
+				checkAllowance(draft, allowance);
+				return writeResult(draft, lastRows.size - superseded.count, superseded.newest);
+			}
 			const distinct = new Set<VectorId>();
 			for (const [row, id] of ids.entries()) {
-				const payload = payloads[row];
-				draft.put(id, payload === undefined ? undefined : Buffer.from(payload), rowOf(row));
+				draft.put(id, payloadOf(row), rowOf(row));
 				distinct.add(id);
 				if (slice.isSpent) await slice.rest();
 			}
 			checkAllowance(draft, allowance);
-			return distinct.size;
+			return writeResult(draft, distinct.size);
 		},
 	};
 }
@@ -66,7 +90,7 @@ export function updateCommand(request: UpdateRequest, allowance: WriteAllowance,
 			const payload = payloadPatch === undefined ? found.payload : mergePayload(found.payload, payloadPatch);
 			draft.put(id, payload, vector);
 			checkAllowance(draft, allowance);
-			return 1;
+			return writeResult(draft, 1);
 		},
 	};
 }
@@ -84,14 +108,32 @@ export function deleteCommand(ids: readonly VectorId[], test: FilterTest | undef
 				if (test !== undefined && (found === undefined || !test(parsePayload(found.payload?.toString()), id))) continue;
 				if (draft.remove(id)) deletedCount++;
 			}
-			return deletedCount;
+			return writeResult(draft, deletedCount);
+		},
+	};
+}
+
+/** Deletes what is older than the version, and leaves word of it also where there is nothing (yet). */
+export function deleteVersionCommand(ids: readonly VectorId[], version: Version): WriteCommand {
+	return {
+		rowCount: ids.length,
+		byteCount: 0,
+		async plan(draft, slice) {
+			const superseded = new Superseded();
+			for (const id of ids) {
+				superseded.note(draft.putVersion(id, undefined, version), version);
+				if (slice.isSpent) await slice.rest();
+			}
+			return writeResult(draft, 0 - draft.vectorCountDelta, superseded.newest);
 		},
 	};
 }
 
 /** What a plan came to. */
-export function writeResult(draft: RequestDraft, affectedCount: number): WriteResult {
-	return { vectorCountDelta: draft.vectorCountDelta, bytesDelta: draft.bytesDelta, affectedCount };
+export function writeResult(draft: RequestDraft, affectedCount: number, supersededBy?: Version): WriteResult {
+	const { vectorCountDelta, bytesDelta } = draft;
+	const counts = { vectorCountDelta, bytesDelta, affectedCount };
+	return supersededBy === undefined ? counts : { ...counts, supersededBy };
 }
 
 function checkAllowance(draft: RequestDraft, allowance: WriteAllowance): void {

@@ -1,7 +1,9 @@
 import type { VectorId } from "../base/ids.ts";
 import { VECTOR_OVERHEAD_BYTES } from "../base/limits.ts";
-import type { Documents } from "./documents.ts";
+import { compareVersions } from "./hybrid-clock.ts";
 import type { DocumentRow } from "./keyspace.ts";
+import type { ShardState } from "./shard-state.ts";
+import type { Version, VersionedRow } from "./shard-types.ts";
 
 /** What a document will be. */
 export interface DocumentAfter {
@@ -16,12 +18,22 @@ export interface DocumentChange {
 	readonly before: DocumentRow | undefined;
 	/** Undefined deletes it. */
 	readonly after: DocumentAfter | undefined;
+	readonly version: Version;
 }
 
 /** A row outside the documents; without a body it is deleted. */
 export interface RowChange {
 	readonly key: Uint8Array;
 	readonly body?: Uint8Array;
+}
+
+/** A document as a request finds it. */
+interface Standing {
+	readonly before: DocumentRow | undefined;
+	/** Undefined when it does not live. */
+	readonly found: { readonly payload: Buffer | undefined; readonly vector?: Float32Array | undefined } | undefined;
+	/** Of the document that lives, or that this commit deletes. */
+	readonly version: Version | undefined;
 }
 
 /** What the requests of one commit change together. */
@@ -41,18 +53,17 @@ export class CommitDraft {
 /** What one request changes, on top of the requests before it. Given up when it fails, merged when it doesn't. */
 export class RequestDraft {
 	readonly #base: CommitDraft;
-	readonly #documents: Documents;
-	readonly #dimension: number;
+	readonly #state: ShardState;
 	readonly #changes = new Map<VectorId, DocumentChange>();
 	readonly #rows: RowChange[] = [];
 	readonly #afterApply: (() => void)[] = [];
 	#vectorCountDelta = 0;
 	#bytesDelta = 0;
+	#version: Version | undefined;
 
-	constructor(base: CommitDraft, documents: Documents, dimension: number) {
+	constructor(base: CommitDraft, state: ShardState) {
 		this.#base = base;
-		this.#documents = documents;
-		this.#dimension = dimension;
+		this.#state = state;
 	}
 
 	get vectorCountDelta(): number {
@@ -63,40 +74,56 @@ export class RequestDraft {
 		return this.#bytesDelta;
 	}
 
+	/** Of what the request writes without a version given: newer than all that the shard holds. */
+	get version(): Version {
+		this.#version ??= this.#state.versions.next();
+		return this.#version;
+	}
+
 	/** The document as this request finds it; undefined when it does not live. */
 	find(id: VectorId): { readonly payload: Buffer | undefined } | undefined {
-		const change = this.#pending(id);
-		return change === undefined ? this.#documents.read(id) : change.after;
+		return this.#standing(id).found;
 	}
 
 	/** A committed document that no request of this commit has changed so far. */
 	findUntouched(id: VectorId): DocumentRow | undefined {
-		return this.#pending(id) === undefined ? this.#documents.read(id) : undefined;
+		return this.#pending(id) === undefined ? this.#state.documents.read(id) : undefined;
+	}
+
+	/** A document that this request has put. */
+	written(id: VectorId): VersionedRow {
+		const { before, after, version } = this.#changes.get(id)!;
+		const vector = after?.vector ?? this.#state.documents.vector(before!.slot);
+		return { id, version, document: { payload: after?.payload?.toString(), vector } };
 	}
 
 	/** @param vector undefined keeps the one that the document has, which must live then. Not copied. */
 	put(id: VectorId, payload: Buffer | undefined, vector: Float32Array | undefined): void {
-		const change = this.#pending(id);
-		const before = change === undefined ? this.#documents.read(id) : change.before;
-		const found = change === undefined ? before : change.after;
-		if (found === undefined) {
-			this.#vectorCountDelta++;
-			this.#bytesDelta += this.#dimension * 4 + VECTOR_OVERHEAD_BYTES;
-		}
-		this.#bytesDelta += (payload?.length ?? 0) - (found?.payload?.length ?? 0);
-		this.#changes.set(id, { before, after: { payload, vector: vector ?? change?.after?.vector } });
+		this.#change(id, this.#standing(id), { payload, vector }, this.version);
 	}
 
 	/** @returns whether the document lived. */
 	remove(id: VectorId): boolean {
-		const change = this.#pending(id);
-		const before = change === undefined ? this.#documents.read(id) : change.before;
-		const found = change === undefined ? before : change.after;
-		if (found === undefined) return false;
-		this.#vectorCountDelta--;
-		this.#bytesDelta -= this.#dimension * 4 + VECTOR_OVERHEAD_BYTES + (found.payload?.length ?? 0);
-		this.#changes.set(id, { before, after: undefined });
+		const standing = this.#standing(id);
+		if (standing.found === undefined) return false;
+		this.#change(id, standing, undefined, this.version);
 		return true;
+	}
+
+	/**
+	 * Put a document as it is in this version, or delete it, unless what is known of it is as new.
+	 *
+	 * @param after not copied; undefined deletes, and leaves word of it whether or not the document lives.
+	 * @returns     the version that stays, when it is this one or a newer one; undefined when the change is made. A new array.
+	 * @throws RangeError when the version is none.
+	 */
+	putVersion(id: VectorId, after: DocumentAfter | undefined, version: Version): Version | undefined {
+		this.#state.versions.observe(version);
+		const standing = this.#standing(id);
+		const known = standing.version ?? this.#state.tombstones.standing(id, version);
+		if (known !== undefined && compareVersions(known, version) >= 0) return new Uint8Array(known);
+		this.#change(id, standing, after, version);
+		return undefined;
 	}
 
 	row(change: RowChange): void {
@@ -114,6 +141,28 @@ export class RequestDraft {
 		for (const callback of this.#afterApply) this.#base.afterApply.push(callback);
 		this.#base.vectorCountDelta += this.#vectorCountDelta;
 		this.#base.bytesDelta += this.#bytesDelta;
+	}
+
+	#change(id: VectorId, { before, found }: Standing, after: DocumentAfter | undefined, version: Version): void {
+		const fixedBytes = this.#state.config.dimension * 4 + VECTOR_OVERHEAD_BYTES;
+		if (found !== undefined) {
+			this.#vectorCountDelta--;
+			this.#bytesDelta -= fixedBytes + (found.payload?.length ?? 0);
+		}
+		if (after !== undefined) {
+			this.#vectorCountDelta++;
+			this.#bytesDelta += fixedBytes + (after.payload?.length ?? 0);
+			// What this commit replaced before must not come back with the stored vector.
+			if (after.vector === undefined && found?.vector !== undefined) after = { ...after, vector: found.vector };
+		}
+		this.#changes.set(id, { before, after, version });
+	}
+
+	#standing(id: VectorId): Standing {
+		const change = this.#pending(id);
+		if (change !== undefined) return { before: change.before, found: change.after, version: change.version };
+		const before = this.#state.documents.read(id);
+		return { before, found: before, version: before?.version };
 	}
 
 	#pending(id: VectorId): DocumentChange | undefined {

@@ -8,7 +8,7 @@ import { damagedRow, writeFailure } from "./shard-errors.ts";
 import type { ShardState } from "./shard-state.ts";
 import type { WriteResult } from "./shard-types.ts";
 import { TimeSlice } from "./time-slice.ts";
-import { type WriteCommand, writeResult } from "./write-commands.ts";
+import type { WriteCommand } from "./write-commands.ts";
 import { CommitDraft, RequestDraft } from "./write-draft.ts";
 
 /** What one commit gathers at most, when more than one request waits. */
@@ -43,18 +43,18 @@ export class Writer {
 	}
 
 	/** Resolves when the command is on disk and visible; rejects with what refused it. */
-	submit(command: WriteCommand): Promise<WriteResult> {
+	submit<Result extends WriteResult>(command: WriteCommand<Result>): Promise<Result> {
 		if (this.#isClosed) throw new HiveError("OVERLOADED", "the shard is closing");
-		return new Promise((resolve, reject) => {
-			this.#jobs.push({ command, resolve, reject });
+		return new Promise<Result>((resolve, reject) => {
+			// It is resolved with what its own command's plan came to.
+			this.#jobs.push({ command, resolve: resolve as Job["resolve"], reject });
 			this.#loop ??= this.#run();
 		});
 	}
 
 	/** What the command would change now. Writes nothing. */
 	async measure(command: WriteCommand): Promise<WriteResult> {
-		const draft = this.#requestDraft(new CommitDraft());
-		return writeResult(draft, await command.plan(draft, this.#slice()));
+		return await command.plan(this.#requestDraft(new CommitDraft()), this.#slice());
 	}
 
 	/** Takes no more commands; resolves when those under way are done. */
@@ -98,9 +98,9 @@ export class Writer {
 			byteCount += command.byteCount;
 			const request = this.#requestDraft(draft);
 			try {
-				const affectedCount = await command.plan(request, slice);
+				const result = await command.plan(request, slice);
 				request.merge();
-				planned.push({ job, result: writeResult(request, affectedCount) });
+				planned.push({ job, result });
 			} catch (error) {
 				job.reject(error);
 			}
@@ -161,7 +161,7 @@ export class Writer {
 	}
 
 	#requestDraft(base: CommitDraft): RequestDraft {
-		return new RequestDraft(base, this.#state.documents, this.#state.config.dimension);
+		return new RequestDraft(base, this.#state);
 	}
 
 	#slice(): TimeSlice {

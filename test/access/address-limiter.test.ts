@@ -18,7 +18,7 @@ test("an address has so many tokens a minute, and is told when to come again", (
 	expect(admits("192.0.2.8")).toBe(true);
 	const refused = limiter.take(OPERATION, "192.0.2.7", 2)!;
 	expect(refused.refusal.code).toBe("RATE_LIMITED");
-	expect(refused.retryAfterSeconds).toBe(30);
+	expect(refused.refusal.details).toMatchObject({ retry_after_seconds: 30 });
 	expect(refused.facts).toEqual({ limit: 2, remaining: 0, resetUnixSeconds: START_MS / 1000 + 60 });
 	clock.advance(30_000);
 	expect([1, 2].map(() => admits("192.0.2.7"))).toEqual([true, false]);

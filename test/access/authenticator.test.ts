@@ -8,6 +8,8 @@ import {
 } from "../../src/access/authenticator.ts";
 import { BruteForceGuard } from "../../src/access/brute-force-guard.ts";
 import type { RequestMessage } from "../../src/access/message-signature.ts";
+import type { SignatureVerifier } from "../../src/access/signature-verifier.ts";
+import { HiveError } from "../../src/base/errors.ts";
 import { DEFAULT_TENANT, SYSTEM_TENANT } from "../../src/base/ids.ts";
 import { errorOf, FakeClock, MemoryDirectory, START_MS, tenantRecord } from "./access-fixture.ts";
 import { hmacKey, JournalFolder, signedMessage } from "./signing-fixture.ts";
@@ -22,14 +24,14 @@ afterAll(() => journals.clear());
 const UNSIGNED: RequestMessage = { method: "GET", url: "http://node.example/api/v1/usage", headers: new Headers() };
 const from = (remoteAddress: string, message = UNSIGNED): RequestOrigin => ({ remoteAddress, message });
 
-function rig(options: Pick<AuthenticatorOptions, "anonymousTenant"> = {}) {
+function rig(options: Partial<Pick<AuthenticatorOptions, "anonymousTenant" | "signatures">> = {}) {
 	const clock = new FakeClock();
 	const directory = new MemoryDirectory();
 	const blocked: string[] = [];
 	const authenticator = new Authenticator(directory, clock, {
-		...options,
 		guard: new BruteForceGuard(clock, { failures: 3, windowSeconds: 60, blockSeconds: 300 }),
 		signatures: journals.verifier(clock),
+		...options,
 		onBlocked: (address) => void blocked.push(address),
 	});
 	let callCount = 0;
@@ -349,6 +351,25 @@ describe("asking whose key it is", () => {
 		expect(directory.asked).toHaveLength(1);
 		expect((await errorOf(() => authenticator.identifyKey("nonsense"))).code).toBe("AUTH_INVALID_FORMAT");
 		expect((await errorOf(() => authenticator.identifyKey(UNKNOWN_KEY))).code).toBe("AUTH_INVALID");
+	});
+
+	test("waits for other nodes where they have to be asked whether a signature was used", async () => {
+		let isUsed = false;
+		const checkBody = (): void => {};
+		const signatures = {
+			verify: async () => {
+				if (isUsed) throw new HiveError("AUTH_SIGNATURE_INVALID", "used before");
+				return checkBody;
+			},
+		} as unknown as SignatureVerifier;
+		const { directory, identify, codeFrom, blocked } = rig({ signatures });
+		const key = directory.addKey("acme", { signing_required: true });
+		// Once asked of the hub, then cached.
+		for (let time = 0; time < 2; time++) expect((await identify(bearer(key))).checkBody).toBe(checkBody);
+		isUsed = true;
+		for (let time = 0; time < 3; time++)
+			expect(await codeFrom("192.0.2.9", bearer(key))).toBe("AUTH_SIGNATURE_INVALID");
+		expect(blocked).toEqual(["192.0.2.9"]);
 	});
 
 	test("leaves open from where and how", async () => {

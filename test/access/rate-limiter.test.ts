@@ -82,7 +82,6 @@ describe("the rate limiter", () => {
 		clock.advance(1_000);
 		const refused = limiter.take(payer, "rest");
 		if (refused.refusal === undefined) throw new Error("admitted");
-		expect(refused.retryAfterSeconds).toBe(29);
 		expect(refused.refusal.details).toEqual({
 			limit: 2,
 			window: "minute",
@@ -101,7 +100,7 @@ describe("the rate limiter", () => {
 		const limiter = new RateLimiter(clock, limits(60_000, 100_000_000));
 		const payer = { tenant: tenantRecord("acme") };
 		admitted(limiter, payer, 60_000);
-		expect(limiter.take(payer, "rest")).toMatchObject({ retryAfterSeconds: 1 });
+		expect(limiter.take(payer, "rest")).toMatchObject({ refusal: { details: { retry_after_seconds: 1 } } });
 	});
 
 	test("tells of the bucket with the fewest tokens left, and when it is full again", () => {
@@ -122,13 +121,13 @@ describe("the rate limiter", () => {
 		});
 	});
 
-	test("looking tells the same and takes nothing", () => {
+	test("telling what is spent takes nothing", () => {
 		const clock = new FakeClock();
 		const limiter = new RateLimiter(clock, limits(4, 100));
 		const payer = { tenant: tenantRecord("acme") };
-		expect(limiter.look(payer, "rest")).toEqual({ limit: 4, remaining: 4, resetUnixSeconds: unixSeconds(START_MS) });
-		const taken = limiter.take(payer, "rest");
-		expect(limiter.look(payer, "rest")).toEqual(taken.facts!);
+		expect(limiter.usage(payer.tenant).requests_per_minute).toEqual({ used: 0, limit: 4, reset_in_seconds: 0 });
+		limiter.take(payer, "rest");
+		expect(limiter.usage(payer.tenant).requests_per_minute).toEqual({ used: 1, limit: 4, reset_in_seconds: 15 });
 		expect(admitted(limiter, payer, 10)).toBe(3);
 	});
 
@@ -177,7 +176,6 @@ describe("the rate limiter", () => {
 		const payer = { tenant: tenantRecord("default") };
 		expect(admitted(limiter, payer, 5_000)).toBe(5_000);
 		expect(limiter.take(payer, "rest")).toEqual({});
-		expect(limiter.look(payer, "rest")).toBeUndefined();
 		const unlimited = { used: 0, limit: null, reset_in_seconds: 0 };
 		expect(limiter.usage(payer.tenant)).toEqual({ requests_per_minute: unlimited, requests_per_hour: unlimited });
 	});
@@ -188,7 +186,6 @@ describe("the rate limiter", () => {
 		expect(admitted(limiter, payer, 9)).toBe(2);
 		expect(admitted(limiter, payer, 9, "mcp")).toBe(9);
 		expect(limiter.take(payer, "mcp")).toEqual({});
-		expect(limiter.look(payer, "mcp")).toBeUndefined();
 	});
 
 	test("a changed limit counts the tokens that are spent, whichever way it goes", () => {
@@ -197,10 +194,9 @@ describe("the rate limiter", () => {
 		const acme = (perMinute: number) => ({ tenant: tenantRecord("acme", { rate_limits: limits(perMinute, 100_000) }) });
 		expect(admitted(limiter, acme(1_000), 2_000)).toBe(1_000);
 		expect(limiter.usage(acme(2_000).tenant).requests_per_minute).toMatchObject({ used: 1_000, limit: 2_000 });
-		expect(limiter.look(acme(2_000), "rest")).toMatchObject({ limit: 2_000, remaining: 1_000 });
 		expect(admitted(limiter, acme(2_000), 400)).toBe(400);
 		// Lower again: 1,400 are spent.
-		expect(limiter.look(acme(1_500), "rest")?.remaining).toBe(100);
+		expect(limiter.usage(acme(1_500).tenant).requests_per_minute).toMatchObject({ used: 1_400, limit: 1_500 });
 		expect(admitted(limiter, acme(1_500), 200)).toBe(100);
 	});
 
@@ -209,7 +205,10 @@ describe("the rate limiter", () => {
 		const limiter = new RateLimiter(clock, undefined);
 		const acme = (perMinute: number) => ({ tenant: tenantRecord("acme", { rate_limits: limits(perMinute, 100_000) }) });
 		admitted(limiter, acme(1_000), 500);
-		expect(limiter.take(acme(10), "rest")).toMatchObject({ retryAfterSeconds: 6, facts: { limit: 10, remaining: 0 } });
+		expect(limiter.take(acme(10), "rest")).toMatchObject({
+			refusal: { details: { retry_after_seconds: 6 } },
+			facts: { limit: 10, remaining: 0 },
+		});
 		clock.advance(5_900);
 		expect(admitted(limiter, acme(10), 5)).toBe(0);
 		clock.advance(100);
@@ -290,7 +289,7 @@ describe("the rate limiter", () => {
 		clock.wallMs += 365 * 24 * HOUR_MS;
 		expect(admitted(limiter, payer, 5)).toBe(0);
 		clock.wallMs -= 3 * 365 * 24 * HOUR_MS;
-		expect(limiter.take(payer, "rest")).toMatchObject({ retryAfterSeconds: 30 });
+		expect(limiter.take(payer, "rest")).toMatchObject({ refusal: { details: { retry_after_seconds: 30 } } });
 		clock.elapsedMs += MINUTE_MS;
 		expect(admitted(limiter, payer, 5)).toBe(2);
 	});

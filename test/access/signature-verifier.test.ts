@@ -1,13 +1,21 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { createHmac, createPublicKey, generateKeyPairSync, verify } from "node:crypto";
 import fc from "fast-check";
-import type { RequestMessage } from "../../src/access/message-signature.ts";
+import type { BodyCheck, RequestMessage } from "../../src/access/message-signature.ts";
 import { NonceStore } from "../../src/access/nonce-store.ts";
 import { readSignature, signatureBase } from "../../src/access/presented-signature.ts";
 import { SignatureVerifier } from "../../src/access/signature-verifier.ts";
 import type { KeyRecord } from "../../src/hub/models.ts";
 import { errorOf, FakeClock, keyRecord, START_MS } from "./access-fixture.ts";
-import { digestOf, ed25519Key, hmacKey, JournalFolder, type SigningOptions, signedMessage } from "./signing-fixture.ts";
+import {
+	aloneWith,
+	digestOf,
+	ed25519Key,
+	hmacKey,
+	JournalFolder,
+	type SigningOptions,
+	signedMessage,
+} from "./signing-fixture.ts";
 
 const API_KEY = `hh_live_${"a".repeat(32)}`;
 const NOW = START_MS / 1000;
@@ -18,8 +26,8 @@ function rig(changes: Partial<KeyRecord> = {}) {
 	const clock = new FakeClock();
 	const key = keyRecord("acme", { signing_required: true, ...changes });
 	const nonces = new NonceStore(folder.open(clock), clock.nowMs(), { nonceCountMax: 20, noncesPerKeyMax: 10 });
-	const verifier = new SignatureVerifier(clock, nonces);
-	const check = (message: RequestMessage) => verifier.verify(message, key, API_KEY);
+	const verifier = new SignatureVerifier(clock, aloneWith(nonces, clock));
+	const check = (message: RequestMessage) => verifier.verify(message, key, API_KEY) as BodyCheck;
 	return {
 		clock,
 		key,

@@ -5,10 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { httpbis, type SigningKey } from "http-message-signatures";
 import type { RequestMessage } from "../../src/access/message-signature.ts";
+import { NonceBoard } from "../../src/access/nonce-board.ts";
 import { NonceJournal } from "../../src/access/nonce-journal.ts";
 import { NonceStore } from "../../src/access/nonce-store.ts";
 import { SignatureVerifier } from "../../src/access/signature-verifier.ts";
 import type { Clock } from "../../src/base/clock.ts";
+import type { NodeId } from "../../src/base/ids.ts";
+import { SoloMembership } from "../../src/cluster/membership/solo-membership.ts";
+import { NoPeers } from "../../src/cluster/peer/no-peers.ts";
 
 /** Journals in a folder of its own. */
 export class JournalFolder {
@@ -27,7 +31,7 @@ export class JournalFolder {
 	}
 
 	verifier(clock: Clock): SignatureVerifier {
-		return new SignatureVerifier(clock, new NonceStore(this.open(clock), clock.nowMs()));
+		return new SignatureVerifier(clock, aloneWith(new NonceStore(this.open(clock), clock.nowMs()), clock));
 	}
 
 	async clear(): Promise<void> {
@@ -35,6 +39,16 @@ export class JournalFolder {
 		await rm(this.path, { recursive: true, force: true });
 	}
 }
+
+/** The nonces of a node without peers. */
+export const aloneWith = (store: NonceStore, clock: Clock): NonceBoard =>
+	new NonceBoard({
+		store,
+		clock,
+		membership: new SoloMembership("node_a" as NodeId),
+		calls: new NoPeers(),
+		methods: new NoPeers(),
+	});
 
 export const hmacKey = (apiKey: string): SigningKey => ({
 	alg: "hmac-sha256",

@@ -318,7 +318,7 @@ describe("spent tokens", () => {
 		const clock = new FakeClock();
 		admitted(limiterOn(clock), { tenant });
 		const limiter = limiterOn(restarted(clock, 0), limits(30, 60));
-		expect(limiter.look({ tenant }, "rest")).toMatchObject({ limit: 30, remaining: 10 });
+		expect(limiter.usage(tenant).requests_per_minute).toMatchObject({ limit: 30, used: 20 });
 		expect(admitted(limiter, { tenant })).toBe(10);
 	});
 

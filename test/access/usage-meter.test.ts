@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { SlotFile } from "../../src/access/slot-file.ts";
 import { SubjectSlots } from "../../src/access/subject-slots.ts";
 import { type TenantTotals, UsageMeter } from "../../src/access/usage-meter.ts";
-import type { ApiKeyId } from "../../src/base/ids.ts";
+import type { ApiKeyId, NodeId } from "../../src/base/ids.ts";
 import { FakeClock, START_MS, tenantId } from "./access-fixture.ts";
 
 const ACME = tenantId("acme");
@@ -83,7 +83,7 @@ test("vectors are on disk as soon as they are counted, the rest once settled", (
 	expect(meterOnDisk().activity(ACME, MADE)).toEqual({ ...NOTHING, requests: 1 });
 	meter.countVectorsWritten(ACME, 3);
 	expect(meterOnDisk().activity(ACME, MADE)).toEqual({ requests: 2, searches: 0, vectorsWritten: 3 });
-	expect(meterOnDisk().lastRequestMs(ACME)).toBe(START_MS);
+	expect(meterOnDisk().lastRequestMs(ACME, MADE)).toBe(START_MS);
 });
 
 test("a tenant of the same name made later inherits nothing, not even of a report on its way", () => {
@@ -104,7 +104,7 @@ test("a tenant that is gone is forgotten, one that was made since under its name
 	meter.forget(BETA);
 	expect(meter.activity(BETA, MADE)).toEqual(NOTHING);
 	meter.forget(ACME, MADE_LATER);
-	expect(meter.lastRequestMs(ACME)).toBeUndefined();
+	expect(meter.lastRequestMs(ACME, MADE)).toBeUndefined();
 	// What a request of a tenant that is gone still does is nobody's.
 	meter.countSearches(ACME, 1);
 	meter.countVectorsWritten(ACME, 1);
@@ -126,8 +126,8 @@ test("counts whose slot was damaged go on from what the hub knows", () => {
 test("when a tenant was last seen is known beyond reports, and to no other tenant's credit", () => {
 	const { meter } = meterWithWork();
 	meter.acknowledge(totalsOf(meter));
-	expect(meter.lastRequestMs(ACME)).toBe(START_MS + 1_000);
-	expect(meter.lastRequestMs(tenantId("quiet"))).toBeUndefined();
+	expect(meter.lastRequestMs(ACME, MADE)).toBe(START_MS + 1_000);
+	expect(meter.lastRequestMs(tenantId("quiet"), MADE)).toBeUndefined();
 });
 
 test("a key's use is told until it was reported, and again when it was used since", () => {
@@ -161,4 +161,40 @@ test("a sync brings to disk what was not settled", async () => {
 	meter.countRequest(BETA, undefined, MADE);
 	await meter.sync();
 	expect(meterOnDisk().activity(BETA, MADE).requests).toBe(1);
+});
+
+test("other nodes are told of each tenant that did something since, so many at a time, with its whole counts", () => {
+	const { meter } = meterWithWork();
+	const node = "node_a" as NodeId;
+	const [first] = meter.changedFacts(node, 1);
+	const rest = meter.changedFacts(node, 10);
+	expect([first!, ...rest].map((fact) => fact.tenantId).sort()).toEqual([ACME, BETA]);
+	expect(first).toMatchObject({
+		nodeId: node,
+		tenantId: ACME,
+		requests: 2,
+		searches: 5,
+		createdAtMs: Date.parse(MADE),
+	});
+	expect(meter.changedFacts(node, 10)).toEqual([]);
+	meter.countVectorsWritten(ACME, 3);
+	expect(meter.changedFacts(node, 10)).toMatchObject([{ tenantId: ACME, requests: 2 }]);
+	expect([...meter.facts(node)].map((fact) => fact.tenantId).sort()).toEqual([ACME, BETA]);
+	meter.countSearches(ACME, 1);
+	meter.forget(ACME);
+	expect(meter.changedFacts(node, 10)).toEqual([]);
+});
+
+test("what a tenant did is what it did on all nodes, seen last wherever that was", () => {
+	const clock = new FakeClock();
+	const others = new Map([
+		[Date.parse(MADE), { requests: 4, searches: 3, vectorsWritten: 2, lastRequestMs: START_MS + 5 }],
+	]);
+	const meter = new UsageMeter(clock, undefined, (_tenantId, createdAtMs) => others.get(createdAtMs));
+	meter.countRequest(ACME, undefined, MADE);
+	expect(meter.activity(ACME, MADE)).toEqual({ requests: 5, searches: 3, vectorsWritten: 2 });
+	expect(meter.lastRequestMs(ACME, MADE)).toBe(START_MS + 5);
+	expect(meter.activity(ACME, MADE_LATER)).toEqual({ requests: 0, searches: 0, vectorsWritten: 0 });
+	// What is reported to the hub is this node's own.
+	expect([...meter.unreported()].map(({ unreported }) => unreported.requests)).toEqual([1]);
 });

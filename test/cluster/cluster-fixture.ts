@@ -1,9 +1,15 @@
+import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { HiveError } from "../../src/base/errors.ts";
-import { type CollectionName, systemRandom, type TenantId } from "../../src/base/ids.ts";
-import { TenantDirectory } from "../../src/cluster/tenant-directory.ts";
-import type { TenantUsage, WriteDemand, WriteGate } from "../../src/cluster/tenant-types.ts";
+import { type CollectionName, newNodeId, systemRandom, type TenantId } from "../../src/base/ids.ts";
+import type { AccountGate } from "../../src/cluster/accounts/account-types.ts";
+import { SoloMembership } from "../../src/cluster/membership/solo-membership.ts";
+import { NoPeers } from "../../src/cluster/peer/no-peers.ts";
+import { HintFolder } from "../../src/cluster/repair/hint-storage.ts";
+import type { TenantDirectory } from "../../src/cluster/tenant-directory.ts";
+import type { TenantUsage, WriteDemand } from "../../src/cluster/tenant-types.ts";
 import type { NewCollection } from "../../src/hub/models.ts";
+import { openShardParts, type ShardParts } from "../../src/node/shard-parts.ts";
 import type { ShardPool } from "../../src/shards/pool-types.ts";
 import { storageOpener } from "../../src/shards/storage-opener.ts";
 import { WorkerPool } from "../../src/shards/worker-pool.ts";
@@ -29,7 +35,7 @@ export function newCollection(name: string, changes: Partial<NewCollection> = {}
 }
 
 /** A gate with one quota for everyone, that remembers what was reserved. */
-export class TestGate implements WriteGate {
+export class TestGate implements AccountGate {
 	bytesMax = Number.POSITIVE_INFINITY;
 	vectorCountMax = Number.POSITIVE_INFINITY;
 	readonly demands: WriteDemand[] = [];
@@ -44,6 +50,14 @@ export class TestGate implements WriteGate {
 			used.storageBytes + this.reservedBytes + demand.bytes > this.bytesMax ||
 			used.vectorCount + this.reservedVectorCount + demand.vectorCount > this.vectorCountMax;
 		if (isOver) throw new HiveError("QUOTA_EXCEEDED", "over quota", { usage: used.storageBytes });
+		return this.hold(_tenantId, demand);
+	}
+
+	async isLimited() {
+		return true;
+	}
+
+	hold(_tenantId: TenantId, demand: WriteDemand) {
 		this.reservedBytes += demand.bytes;
 		this.reservedVectorCount += demand.vectorCount;
 		return {
@@ -63,19 +77,25 @@ export class TestNode implements AsyncDisposable {
 	readonly logged: string[] = [];
 	pool!: ShardPool;
 	tenants!: TenantDirectory;
+	parts!: ShardParts;
 	/** May fail or hold up a call before it reaches the pool. */
 	beforeCall: (method: string, shardIndex: number) => void | Promise<void> = () => {};
 	/** Sees each call's answer before its caller does. */
 	afterCall: (method: string, shardIndex: number) => void | Promise<void> = () => {};
 	#real!: WorkerPool;
 
-	constructor() {
+	private constructor() {
 		this.hub.addTenant(ACME);
-		this.start();
+	}
+
+	static async start(): Promise<TestNode> {
+		const node = new TestNode();
+		await node.start();
+		return node;
 	}
 
 	/** As after a start of the process. */
-	start(): void {
+	async start(): Promise<void> {
 		this.#real = new WorkerPool({
 			workerCount: 2,
 			settings: {
@@ -99,25 +119,37 @@ export class TestNode implements AsyncDisposable {
 			close: () => this.#real.close(),
 			stats: () => this.#real.stats(),
 		};
-		this.tenants = new TenantDirectory({
+		this.parts = await openShardParts({
 			dataDir: this.folder.path,
+			hintStorage: new HintFolder(join(this.folder.path, "hints")),
 			directory: this.hub.directory,
 			pool: this.pool,
 			gate: this.gate,
+			membership: new SoloMembership(newNodeId(systemRandom)),
+			calls: new NoPeers(),
+			methods: new NoPeers(),
 			clock: systemClock,
+			agreedClock: systemClock,
 			random: systemRandom,
-			log: (message) => this.logged.push(message),
+			isClusterMode: false,
+			defaults: { write: "quorum", read: "one" },
+			moveBytesPerSecond: 1e9,
+			repairRoundMs: 600_000,
+			catchUp: async () => undefined,
+			onMoved: () => {},
+			log: (_level, message) => this.logged.push(message),
 		});
+		this.tenants = this.parts.tenants;
 	}
 
 	async stop(): Promise<void> {
-		await this.tenants.close();
+		await this.parts.close();
 		await this.#real.close();
 	}
 
 	async restart(): Promise<void> {
 		await this.stop();
-		this.start();
+		await this.start();
 	}
 
 	async [Symbol.asyncDispose](): Promise<void> {

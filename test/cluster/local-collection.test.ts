@@ -29,7 +29,7 @@ for (const shards of [1, 3]) {
 	const over = `over ${shards} shard${shards === 1 ? "" : "s"}`;
 
 	test(`what was upserted is read back in the order asked for, ${over}`, async () => {
-		await using node = new TestNode();
+		await using node = await TestNode.start();
 		const collection = await filled(node, shards);
 		const asked: VectorId[] = ["j", 1, "nothing", "1", 999, "😀"];
 		const found = await collection.get(asked, BOTH);
@@ -41,7 +41,7 @@ for (const shards of [1, 3]) {
 	});
 
 	test(`an upsert says what it changed, and writing the same again changes nothing, ${over}`, async () => {
-		await using node = new TestNode();
+		await using node = await TestNode.start();
 		const collection = await node.tenants.tenant(ACME).createCollection(newCollection("docs", { shards }));
 		const written = await collection.upsert(batch(mixedIds));
 		expect(written.vectorCountDelta).toBe(mixedIds.length);
@@ -59,7 +59,7 @@ for (const shards of [1, 3]) {
 	});
 
 	test(`an update changes one vector, ${over}`, async () => {
-		await using node = new TestNode();
+		await using node = await TestNode.start();
 		const collection = await filled(node, shards);
 		await collection.update({ id: "a", vector: at(50), payloadPatch: '{"colour":"red"}' });
 		const [stored] = await collection.get(["a"], BOTH);
@@ -70,7 +70,7 @@ for (const shards of [1, 3]) {
 	});
 
 	test(`vectors are deleted by id and by filter, ${over}`, async () => {
-		await using node = new TestNode();
+		await using node = await TestNode.start();
 		const collection = await filled(node, shards);
 		const byId = await collection.delete({ ids: ["a", 1, "nothing"] });
 		expect(byId).toMatchObject({ vectorCountDelta: -2, affectedCount: 2 });
@@ -81,7 +81,7 @@ for (const shards of [1, 3]) {
 	});
 
 	test(`scrolling page by page shows every vector once, in id order, ${over}`, async () => {
-		await using node = new TestNode();
+		await using node = await TestNode.start();
 		const collection = await filled(node, shards);
 		for (const limit of [1, 4, 7, 100]) {
 			const seen: VectorId[] = [];
@@ -106,7 +106,7 @@ for (const shards of [1, 3]) {
 	});
 
 	test(`a search finds the nearest, ties by id, ${over}`, async () => {
-		await using node = new TestNode();
+		await using node = await TestNode.start();
 		const collection = await filled(node, shards);
 		const [near, far] = await collection.search([
 			{ ...BOTH, vector: at(4), k: 3 },
@@ -123,7 +123,7 @@ for (const shards of [1, 3]) {
 	});
 
 	test(`a search by id leaves out the vector itself, ${over}`, async () => {
-		await using node = new TestNode();
+		await using node = await TestNode.start();
 		const collection = await filled(node, shards);
 		const [answer, other] = await collection.search([
 			{ ...READ, id: "e", k: 2 },
@@ -136,7 +136,7 @@ for (const shards of [1, 3]) {
 }
 
 test("each shard holds its own part", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const collection = await filled(node, 3);
 	const counts = await Promise.all(
 		[0, 1, 2].map((shardIndex) =>
@@ -145,7 +145,7 @@ test("each shard holds its own part", async () => {
 					tenantId: ACME,
 					collectionId: collection.record.id,
 					shardIndex,
-					config: { ...collection.record, payloadIndexes: {} },
+					config: { ...collection.record, payloadIndexes: {}, isReplicated: false },
 					configRevision: 0,
 				},
 				"count",
@@ -158,7 +158,7 @@ test("each shard holds its own part", async () => {
 });
 
 test("a cursor that no page returned is refused and named", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const collection = await filled(node, 1);
 	const cursors = ["", "x", "%%%", Buffer.from("{}").toString("base64url"), Buffer.from("-1").toString("base64url")];
 	cursors.push(`${Buffer.from('"a"').toString("base64url")}=`, Buffer.from("1e2").toString("base64url"));
@@ -169,7 +169,7 @@ test("a cursor that no page returned is refused and named", async () => {
 });
 
 test("usage follows what is written, updated and deleted", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	const collection = await filled(node, 3);
 	const expected = (await collection.stats()).bytes;
@@ -193,7 +193,7 @@ test("usage follows what is written, updated and deleted", async () => {
 });
 
 test("a write reserves what it adds at most, equal ids once, and gives all of it back", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const collection = await node.tenants.tenant(ACME).createCollection(newCollection("docs"));
 	const twice: UpsertBatch = { ids: ["a", "a"], vectors: new Float32Array(4), payloads: ['{"long":"payload"}', "{}"] };
 	await collection.upsert(twice);
@@ -209,7 +209,7 @@ test("a write reserves what it adds at most, equal ids once, and gives all of it
 });
 
 test("at the quota, replacing what is there goes on and adding is refused with nothing written", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	const collection = await filled(node, 3);
 	node.gate.vectorCountMax = mixedIds.length;
@@ -232,7 +232,7 @@ test("at the quota, replacing what is there goes on and adding is refused with n
 });
 
 test("many writers at once never pass the quota", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const collection = await node.tenants.tenant(ACME).createCollection(newCollection("docs", { shards: 3 }));
 	node.gate.vectorCountMax = 50;
 	const outcomes = await Promise.allSettled(
@@ -252,7 +252,7 @@ test("many writers at once never pass the quota", async () => {
 });
 
 test("a measured write is measured again when others changed what it found, and gives up in the end", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const collection = await filled(node, 1);
 	node.gate.vectorCountMax = mixedIds.length;
 	let removals = 1;
@@ -295,7 +295,7 @@ test("a measured write is measured again when others changed what it found, and 
 });
 
 test("what some shards wrote counts though others failed", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const collection = await node.tenants.tenant(ACME).createCollection(newCollection("docs", { shards: 3 }));
 	await node.tenants.tenant(ACME).usage();
 	node.beforeCall = (method, shardIndex) => {
@@ -310,7 +310,7 @@ test("what some shards wrote counts though others failed", async () => {
 });
 
 test("a payload index is made and dropped on the record and on every shard", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const collection = await filled(node, 3);
 	const [made, other] = await Promise.all([
 		collection.createPayloadIndex("position", "integer"),
@@ -328,7 +328,7 @@ test("a payload index is made and dropped on the record and on every shard", asy
 });
 
 test("a collection has a bounded number of payload indexes", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const indexes = Object.fromEntries(Array.from({ length: 64 }, (_, index) => [`f${index}`, "keyword" as const]));
 	const collection = await node.tenants
 		.tenant(ACME)
@@ -338,7 +338,7 @@ test("a collection has a bounded number of payload indexes", async () => {
 });
 
 test("a changed ef_search is in the record and reaches the shards", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const collection = await filled(node, 1);
 	const record = await collection.reconfigure({ ef_search: 99 });
 	expect(record.hnsw.ef_search).toBe(99);

@@ -11,7 +11,7 @@ const one = (id = "a") => ({ ids: [id], vectors: new Float32Array([1, 2]), paylo
 const folderOf = (node: TestNode, id: CollectionId): string => collectionFolder(node.folder.path, ACME, id);
 
 test("collections are listed by name and had by name only", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	await tenant.createCollection(newCollection("b"));
 	await tenant.createCollection(newCollection("a"));
@@ -28,7 +28,7 @@ test("collections are listed by name and had by name only", async () => {
 });
 
 test("one tenant's collection is to another as if it never was", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	node.hub.addTenant("other");
 	await node.tenants.tenant(ACME).createCollection(newCollection("docs"));
 	const other = node.tenants.tenant("other" as TenantId);
@@ -41,7 +41,7 @@ test("one tenant's collection is to another as if it never was", async () => {
 });
 
 test("a deleted collection is gone with its files, and its name can be used anew", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	const first = await tenant.createCollection(newCollection("docs", { shards: 2 }));
 	await first.upsert(one());
@@ -60,7 +60,7 @@ test("a deleted collection is gone with its files, and its name can be used anew
 });
 
 test("a call that was under way when its collection was deleted does not find it", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	const collection = await tenant.createCollection(newCollection("docs"));
 	const held = new Signal();
@@ -72,7 +72,7 @@ test("a call that was under way when its collection was deleted does not find it
 });
 
 test("a cache that still names a deleted collection brings nothing back", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	await tenant.createCollection(newCollection("docs"));
 	const before = await node.hub.directory.collections(ACME);
@@ -85,7 +85,7 @@ test("a cache that still names a deleted collection brings nothing back", async 
 });
 
 test("when a shard can't be made the collection is undone at the hub", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	node.beforeCall = (method, shardIndex) => {
 		if (method === "create" && shardIndex === 1) throw new HiveError("INTERNAL", "the disk is full");
@@ -106,7 +106,7 @@ test("when a shard can't be made the collection is undone at the hub", async () 
 });
 
 test("a failure of the hub to delete is passed on, and the collection stays", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	await tenant.createCollection(newCollection("docs"));
 	node.hub.before = () => {
@@ -117,7 +117,7 @@ test("a failure of the hub to delete is passed on, and the collection stays", as
 });
 
 test("a collection whose making was cut short is made by its first use", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	const nothing = node.hub.record(ACME, newCollection("nothing"));
 	const half = node.hub.record(ACME, newCollection("half", { shards: 2 }));
@@ -135,7 +135,7 @@ test("a collection whose making was cut short is made by its first use", async (
 });
 
 test("a shard that was made and is missing is an error, not an empty shard; the tenant's other collections go on", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const lost = await node.tenants.tenant(ACME).createCollection(newCollection("lost", { shards: 2 }));
 	await node.tenants.tenant(ACME).createCollection(newCollection("fine"));
 	await node.restart();
@@ -154,7 +154,7 @@ test("a shard that was made and is missing is an error, not an empty shard; the 
 });
 
 test("the first use of a tenant removes folders of collections the hub does not know, and nothing else", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const kept = await node.tenants.tenant(ACME).createCollection(newCollection("kept"));
 	await kept.upsert(one());
 	await node.restart();
@@ -172,7 +172,7 @@ test("the first use of a tenant removes folders of collections the hub does not 
 });
 
 test("a collection that only a cache does not know yet keeps its folder", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const before = await node.hub.directory.collections(ACME);
 	const made = await node.tenants.tenant(ACME).createCollection(newCollection("docs"));
 	await node.restart();
@@ -185,7 +185,7 @@ test("a collection that only a cache does not know yet keeps its folder", async 
 });
 
 test("a tenant's folder that can't be cleaned is a line in the log", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	mkdirSync(folderOf(node, newCollectionId(systemRandom)), { recursive: true });
 	node.hub.before = () => {
 		throw new HiveError("HUB_UNAVAILABLE", "away");
@@ -197,7 +197,7 @@ test("a tenant's folder that can't be cleaned is a line in the log", async () =>
 });
 
 test("a dropped tenant leaves nothing, whether its shards were open or not, and its id starts empty", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	await node.tenants.tenant(ACME).createCollection(newCollection("closed", { shards: 2 }));
 	await node.restart();
 	const tenant = node.tenants.tenant(ACME);
@@ -216,13 +216,13 @@ test("a dropped tenant leaves nothing, whether its shards were open or not, and 
 });
 
 test("sweeping a tenant removes what the hub deleted by another way, and the whole tenant once the hub has none", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	const kept = await tenant.createCollection(newCollection("kept"));
 	const gone = await tenant.createCollection(newCollection("gone"));
 	await gone.upsert(one());
 	await kept.upsert(one());
-	expect([...node.tenants.knownUsage()]).toEqual([{ tenantId: ACME, storageBytes: 144, vectorCount: 2 }]);
+	expect([...node.parts.shares.known()]).toEqual([{ tenantId: ACME, storageBytes: 144, vectorCount: 2 }]);
 	await node.hub.directory.hub.deleteCollection(ACME, "gone");
 	await node.tenants.sweepTenant(ACME);
 	expect(existsSync(folderOf(node, gone.record.id))).toBe(false);
@@ -233,11 +233,11 @@ test("sweeping a tenant removes what the hub deleted by another way, and the who
 	await node.tenants.sweepTenant(ACME);
 	expect(existsSync(tenantFolder(node.folder.path, ACME))).toBe(false);
 	expect(await codeOf(kept.count(undefined))).toBe("COLLECTION_NOT_FOUND");
-	expect([...node.tenants.knownUsage()]).toEqual([]);
+	expect([...node.parts.shares.known()]).toEqual([]);
 });
 
 test("tenants the hub does not know are dropped from the disk", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	await node.tenants.tenant(ACME).createCollection(newCollection("docs"));
 	for (let index = 0; index < 1_001; index++) node.hub.addTenant(`aa${index}`);
 	const gone = "gone" as TenantId;
@@ -247,7 +247,7 @@ test("tenants the hub does not know are dropped from the disk", async () => {
 });
 
 test("a shard in doubt is asked again, and a node too busy to be asked does not count as empty", async () => {
-	await using node = new TestNode();
+	await using node = await TestNode.start();
 	const tenant = node.tenants.tenant(ACME);
 	const collection = await tenant.createCollection(newCollection("docs"));
 	await collection.upsert(one());

@@ -77,7 +77,7 @@ test("an answer that comes between a write and its counting replaces it", async 
 	const map = mapOf(docs);
 	const view = await bench.ledger.usage(ACME, map);
 	const commit = bench.ledger.stage(docs, 0, added);
-	bench.ledger.doubt(docs, 0);
+	bench.ledger.doubt(ACME, docs.id, 0);
 	bench.answer = async () => ({ vectorCount: 2, bytes: 200 });
 	await bench.ledger.usage(ACME, map);
 	commit();
@@ -140,7 +140,7 @@ test("a doubt that comes while a shard is asked has it asked once more", async (
 	const docs = record("docs");
 	const map = mapOf(docs);
 	bench.answer = async () => {
-		bench.ledger.doubt(docs, 0);
+		bench.ledger.doubt(ACME, docs.id, 0);
 		return { vectorCount: 1, bytes: 100 };
 	};
 	await bench.ledger.usage(ACME, map);
@@ -157,10 +157,105 @@ test("tenants beyond the bound are forgotten and asked for again", async () => {
 	await bench.ledger.usage(ACME, map);
 	const commit = bench.ledger.stage(docs, 0, added);
 	await bench.ledger.usage("other" as typeof ACME, new Map());
-	bench.ledger.doubt(docs, 0);
+	bench.ledger.doubt(ACME, docs.id, 0);
 	bench.answer = async () => ({ vectorCount: 2, bytes: 200 });
 	const view = await bench.ledger.usage(ACME, map);
 	commit();
 	expect(view.vectorCount).toBe(2);
 	expect(bench.asked).toHaveLength(2);
+});
+
+const deleted = { vectorCountDelta: -1, bytesDelta: -100 };
+
+test("a write told by another node counts at once when it began after the shard last told", async () => {
+	const bench = new LedgerBench();
+	const docs = record("docs");
+	const usage = await bench.ledger.usage(ACME, mapOf(docs));
+	bench.ledger.add(ACME, docs.id, 0, added, bench.ledger.mark);
+	bench.ledger.add(ACME, docs.id, 0, deleted, bench.ledger.mark);
+	bench.ledger.add(ACME, docs.id, 0, added, bench.ledger.mark);
+	expect([usage.vectorCount, bench.ledger.isUnsure(ACME)]).toEqual([2, false]);
+});
+
+test("a write that may be in the shard's answer counts if it takes room, until the shard is asked again", async () => {
+	const bench = new LedgerBench();
+	const docs = record("docs");
+	const map = mapOf(docs);
+	const usage = await bench.ledger.usage(ACME, map);
+	bench.ledger.add(ACME, docs.id, 0, added, -1);
+	bench.ledger.add(ACME, docs.id, 0, deleted, -1);
+	expect([usage.vectorCount, usage.storageBytes, bench.ledger.isUnsure(ACME)]).toEqual([2, 200, true]);
+	expect((await bench.ledger.exactUsage(ACME, map)).vectorCount).toBe(1);
+	expect([usage.vectorCount, bench.ledger.isUnsure(ACME)]).toEqual([1, false]);
+	// Nobody asks exactly: it is asked when there is time.
+	bench.ledger.add(ACME, docs.id, 0, added, -1);
+	bench.nowMs += 5_000;
+	await bench.ledger.usage(ACME, map);
+	for (let turn = 0; turn < 20 && usage.vectorCount > 1; turn++) await Promise.resolve();
+	expect([usage.vectorCount, bench.ledger.isUnsure(ACME)]).toEqual([1, false]);
+});
+
+test("a write told while the shard is asked is not lost, and the shard is asked less often the busier it is", async () => {
+	const bench = new LedgerBench();
+	const docs = record("docs");
+	const map = mapOf(docs);
+	const usage = await bench.ledger.usage(ACME, map);
+	const ask = async (answer: number) => {
+		const held = Promise.withResolvers<{ vectorCount: number; bytes: number }>();
+		bench.answer = () => held.promise;
+		const asking = bench.ledger.exactUsage(ACME, map);
+		await Promise.resolve();
+		bench.ledger.add(ACME, docs.id, 0, added, bench.ledger.mark);
+		held.resolve({ vectorCount: answer, bytes: 100 * answer });
+		await asking;
+	};
+	bench.ledger.suspectTenant(ACME);
+	await ask(1);
+	expect([usage.vectorCount, bench.ledger.isUnsure(ACME)]).toEqual([2, true]);
+	bench.answer = async () => {
+		throw new HiveError("OVERLOADED", "too much waits");
+	};
+	bench.nowMs += 10_000;
+	const askedCount = bench.asked.length;
+	for (let round = 0; round < 5; round++) {
+		await bench.ledger.usage(ACME, map);
+		for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+	}
+	expect(bench.asked.length).toBe(askedCount + 1);
+	expect([usage.vectorCount, bench.ledger.isUnsure(ACME)]).toEqual([2, true]);
+});
+
+test("what is told of a collection nobody has heard of counts for a while", async () => {
+	const bench = new LedgerBench();
+	const [docs, later] = [record("docs"), record("later", 2)];
+	const usage = await bench.ledger.usage(ACME, mapOf(docs));
+	bench.ledger.add(ACME, later.id, 1, added, bench.ledger.mark);
+	expect((await bench.ledger.usage(ACME, mapOf(docs))).vectorCount).toBe(2);
+	expect((await bench.ledger.usage(ACME, mapOf(docs, later))).vectorCount).toBe(3);
+	bench.ledger.add(ACME, record("gone").id, 0, added, bench.ledger.mark);
+	expect((await bench.ledger.usage(ACME, mapOf(docs, later))).vectorCount).toBe(4);
+	bench.nowMs += 10_001;
+	expect((await bench.ledger.usage(ACME, mapOf(docs, later))).vectorCount).toBe(3);
+	expect(usage.vectorCount).toBe(3);
+	// Of a tenant nobody asked for there is nothing to keep.
+	bench.ledger.add("other" as typeof ACME, docs.id, 0, added, 0);
+	bench.ledger.doubtTenant("other" as typeof ACME);
+	bench.ledger.suspectTenant("other" as typeof ACME);
+	expect(bench.ledger.isUnsure("other" as typeof ACME)).toBe(false);
+});
+
+test("when others may have written without a word every shard is asked, at once", async () => {
+	const bench = new LedgerBench();
+	const map = mapOf(record("a", 2), record("b"));
+	await bench.ledger.usage(ACME, map);
+	bench.ledger.doubtTenant(ACME);
+	expect((await bench.ledger.usage(ACME, map)).vectorCount).toBe(3);
+	expect(bench.asked).toHaveLength(6);
+	// What can't be asked counts as known last.
+	bench.answer = async () => {
+		throw new HiveError("NO_QUORUM", "no copy answers");
+	};
+	bench.ledger.doubtTenant(ACME);
+	expect((await bench.ledger.usage(ACME, map)).vectorCount).toBe(3);
+	expect(await codeOf(bench.ledger.usage(ACME, mapOf(record("new"))))).toBe("NO_QUORUM");
 });

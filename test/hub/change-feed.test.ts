@@ -127,7 +127,7 @@ describe("the change feed", () => {
 		await hub.createCollection(ACME, newCollection("docs"));
 		await hub.deleteCollection(ACME, "docs");
 		await hub.deleteTenant(ACME);
-		await hub.putTopology({ version: 1, members: [] });
+		await hub.putTopology({ version: 1, members: [], retired: [] });
 		const { cursor } = await hub.changes(undefined, 0, new AbortController().signal);
 		await journal.until("tenant acme deleted");
 		expect(cursors.cursor).toBeLessThan(cursor);
@@ -166,7 +166,7 @@ describe("the change feed", () => {
 		const cursors = new MemoryCursor();
 		await startFeed({ cursors, subscribers: [journalling(journal)] });
 		await until(() => cursors.saved.length === 1);
-		await hub.putTopology({ version: 1, members: [] });
+		await hub.putTopology({ version: 1, members: [], retired: [] });
 		await journal.until("topology 1");
 		expect(journal.lines).toEqual(["gap", "topology 1"]);
 	});
@@ -243,7 +243,7 @@ describe("the change feed", () => {
 				failureCount += 1;
 			},
 		});
-		await hub.putTopology({ version: 1, members: [] });
+		await hub.putTopology({ version: 1, members: [], retired: [] });
 		await journal.until("topology 1");
 		expect(journal.lines).toEqual(["tenant acme", "topology 1"]);
 		expect(failureCount).toBe(2);
@@ -251,7 +251,7 @@ describe("the change feed", () => {
 
 	test("stopping ends a poll, and a page in the middle, which is delivered again next time", async () => {
 		await hub.createTenant({ id: ACME, name: "Acme" });
-		await hub.putTopology({ version: 1, members: [] });
+		await hub.putTopology({ version: 1, members: [], retired: [] });
 		const cursors = new MemoryCursor(1);
 		const entered = Promise.withResolvers<void>();
 		const leave = Promise.withResolvers<void>();
@@ -329,6 +329,38 @@ describe("the change feed", () => {
 		controller.abort();
 		await pausing;
 		await pause(60_000, controller.signal);
+	});
+
+	test("whoever catches up knows afterwards what the hub knew, however long the poll under way would have waited", async () => {
+		await hub.createTenant({ id: ACME, name: "Acme" });
+		const { cursor } = await hub.changes(undefined, 0, new AbortController().signal);
+		const feed = await startFeed({ cursors: new MemoryCursor(cursor) });
+		await feed.catchUp();
+		expect((await directory.collections(ACME)).size).toBe(0);
+		// Another process's feed and cache hear of it through the hub alone.
+		for (const name of ["one", "two"]) await hub.createCollection(ACME, newCollection(name));
+		const positions = await Promise.all([feed.catchUp(), feed.catchUp(), feed.catchUp()]);
+		expect(new Set(positions)).toEqual(new Set([cursor + 2]));
+		expect([...(await directory.collections(ACME)).keys()].sort()).toEqual(["one", "two"]);
+	});
+
+	test("nobody waits for a hub that fails, or for a feed that does not run", async () => {
+		let isAway = false;
+		const feed = await startFeed({
+			hub: {
+				changes: async (...args) => {
+					if (isAway) throw new HiveError("HUB_UNAVAILABLE", "away");
+					return directory.hub.changes(...args);
+				},
+			},
+		});
+		const known = await feed.catchUp();
+		isAway = true;
+		expect(await feed.catchUp()).toBe(known!);
+		const waiting = feed.catchUp();
+		await feed.stop();
+		expect(await waiting).toBe(known!);
+		expect(await feed.catchUp()).toBe(known!);
 	});
 });
 

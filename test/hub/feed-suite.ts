@@ -88,6 +88,36 @@ export function testFeed(on: OpenSuite): void {
 		await on.expectRefusal(report(4, "yesterday"), "VALIDATION_FAILED");
 	});
 
+	test("what a node held that has left the cluster counts no more, what happened on it does", async () => {
+		await on.makeTenant();
+		const members = [
+			{ node_id: "n1", peer_id: "p1", state: "active", addresses: [] },
+			{ node_id: "n2", peer_id: "p2", state: "draining", addresses: [] },
+		];
+		const report = (node_id: string, sequence: number, more: object = {}) =>
+			on.hub.ask("POST", "/usage", { node_id, sequence, entries: [entry(more)] });
+		await on.hub.ask("PUT", "/topology", { version: 1, members });
+		await report("n1", 1);
+		await report("n2", 1, { storage_bytes: 900 });
+		const before = await usageOf("acme");
+		expect(before).toMatchObject({
+			requests: 20,
+			vectors_written: 10,
+			searches: 6,
+			storage_bytes: 1_900,
+			vectors: 100,
+		});
+		const retired = [{ node_id: "n2", peer_id: "p2" }];
+		await on.hub.ask("PUT", "/topology", { version: 2, members: members.slice(0, 1), retired });
+		expect(await usageOf("acme")).toEqual({ ...before, storage_bytes: 1_000, vectors: 50 });
+		// Its last report, on its way since before.
+		await report("n2", 2, { period_end: "2030-01-01T00:10:00Z" });
+		expect(await usageOf("acme")).toMatchObject({ requests: 30, searches: 9, storage_bytes: 1_000, vectors: 50 });
+		// Another change of the topology leaves the others alone.
+		await on.hub.ask("PUT", "/topology", { version: 3, members: members.slice(0, 1), retired });
+		expect(await usageOf("acme")).toMatchObject({ requests: 30, storage_bytes: 1_000, vectors: 50 });
+	});
+
 	test("a report says when keys were last used, and the latest time stays", async () => {
 		await on.makeTenant();
 		const { api_key, record } = await on.makeKey();
@@ -110,14 +140,48 @@ export function testFeed(on: OpenSuite): void {
 	});
 
 	test("the topology changes by compare-and-set", async () => {
-		expect((await on.hub.ask("GET", "/topology")).body).toEqual({ version: 0, members: [] });
+		const nothing = { version: 0, members: [], retired: [] };
+		expect((await on.hub.ask("GET", "/topology")).body).toEqual(nothing);
 		const topology = { version: 1, members: [{ node_id: "n1", state: "active", addresses: ["/ip4/127.0.0.1"] }] };
 		const answers = await Promise.all([1, 2, 3].map(() => on.hub.ask("PUT", "/topology", topology)));
 		expect(answers.map((answer) => answer.status).sort()).toEqual([200, 409, 409]);
-		expect((await on.hub.ask("GET", "/topology")).body).toEqual(topology);
+		const stored = { version: 1, members: [{ ...topology.members[0], peer_id: "", serves_hub: false }], retired: [] };
+		expect(answers.find((answer) => answer.status === 200)!.body).toEqual(stored);
+		expect((await on.hub.ask("GET", "/topology")).body).toEqual(stored);
 		await on.expectRefusal(on.hub.ask("PUT", "/topology", { version: 3, members: [] }), "CONFLICT");
 		const { changes } = (await on.hub.ask("GET", "/changes?cursor=0")).body;
 		expect(changes.at(-1)).toMatchObject({ kind: "topology", version: 1 });
+	});
+
+	test("a topology in the bare form changes neither identities nor who has left", async () => {
+		const member = { node_id: "n1", peer_id: "p1", state: "joining", addresses: [], serves_hub: true };
+		const full = { version: 1, members: [member], retired: [{ node_id: "n0", peer_id: "p0" }] };
+		expect((await on.hub.ask("PUT", "/topology", full)).body).toEqual(full);
+		const bare = [
+			{ node_id: "n1", state: "active", addresses: ["/dns/n1/tcp/7802"] },
+			{ node_id: "n2", state: "removed", addresses: [] },
+		];
+		const answered = await on.hub.ask("PUT", "/topology", { version: 2, members: bare });
+		expect(answered.body).toEqual({
+			version: 2,
+			members: [
+				{ ...member, ...bare[0] },
+				{ ...bare[1], peer_id: "", serves_hub: false },
+			],
+			retired: full.retired,
+		});
+		const emptied = { version: 3, members: [{ ...member, state: "draining", serves_hub: false }], retired: [] };
+		expect((await on.hub.ask("PUT", "/topology", emptied)).body).toEqual(emptied);
+	});
+
+	test("of the nodes that have left the newest are kept", async () => {
+		const retired = Array.from({ length: HUB_LIMITS.retiredMembersMax + 2 }, (_, index) => ({
+			node_id: `n${index}`,
+			peer_id: `p${index}`,
+		}));
+		const { body } = await on.hub.ask("PUT", "/topology", { version: 1, members: [], retired });
+		expect(body.retired).toEqual(retired.slice(2));
+		expect((await on.hub.ask("GET", "/topology")).body).toEqual(body);
 	});
 
 	test("the feed gives every change once, in order, under rising cursors", async () => {

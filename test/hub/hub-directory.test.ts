@@ -445,7 +445,7 @@ describe("the hub directory", () => {
 		expect(await hub.listCollections(ACME)).toEqual([]);
 		await hub.reportUsage({ node_id: "n1", sequence: 1, entries: [] });
 		await hub.sendLogs([]);
-		expect(await hub.putTopology({ version: 1, members: [] })).toEqual(await hub.getTopology());
+		expect(await hub.putTopology({ version: 1, members: [], retired: [] })).toEqual(await hub.getTopology());
 		const controller = new AbortController();
 		controller.abort();
 		expect(await codeOf(hub.changes(1, 60, controller.signal))).toBe("HUB_UNAVAILABLE");

@@ -7,7 +7,7 @@ import { CallSlots } from "../../src/hub/call-slots.ts";
 import type { HubClient } from "../../src/hub/hub-client-types.ts";
 import type { HubTransport } from "../../src/hub/hub-http-client.ts";
 import { HUB_LIMITS } from "../../src/hub/hub-limits.ts";
-import type { NewKey } from "../../src/hub/models.ts";
+import type { NewKey, Topology } from "../../src/hub/models.ts";
 import {
 	ACME,
 	type HubRig,
@@ -111,7 +111,19 @@ for (const way of ["in-process", "over a socket"] as const) {
 			await hub.reportUsage({ node_id: "n1", sequence: 1, entries: [] });
 			await hub.sendLogs([{ message: "hello" }]);
 			expect(rig.logs).toEqual([{ message: "hello" }]);
-			const topology = { version: 1, members: [{ node_id: "n1", state: "active" as const, addresses: [] }] };
+			const topology: Topology = {
+				version: 1,
+				members: [
+					{
+						node_id: "n1",
+						peer_id: "peer-1",
+						state: "joining",
+						addresses: ["/ip4/10.0.0.1/tcp/7802"],
+						serves_hub: true,
+					},
+				],
+				retired: [{ node_id: "n0", peer_id: "peer-0" }],
+			};
 			expect(await hub.putTopology(topology)).toEqual(topology);
 			expect(await hub.getTopology()).toEqual(topology);
 			expect(await codeOf(hub.putTopology(topology))).toBe("CONFLICT");
@@ -276,6 +288,29 @@ describe("a hub client in trouble", () => {
 		await refusing.getTenant(ACME);
 		expect(calls).toEqual([...Array(8).fill("/tenants ok"), "/tenants unavailable", "/tenants/{id} refused"]);
 	});
+});
+
+test("while one call finds out whether a hub is back, the others are told that it is away", async () => {
+	const clock = new RunningClock();
+	const answer = Promise.withResolvers<Response>();
+	const asked = Promise.withResolvers<void>();
+	let isBack = false;
+	const client = newClient(
+		() => {
+			if (!isBack) return Promise.reject(new Error("nobody is there"));
+			asked.resolve();
+			return answer.promise;
+		},
+		{ clock },
+	);
+	for (let count = 0; count < HUB_LIMITS.breakerFailuresMax; count++) await codeOf(client.getTopology());
+	clock.advanceSeconds(HUB_LIMITS.breakerPauseMaxMs / 1_000 + 1);
+	isBack = true;
+	const first = client.getTopology();
+	await asked.promise;
+	expect(await codeOf(client.getTopology())).toBe("HUB_UNAVAILABLE");
+	answer.resolve(Response.json({ version: 1, members: [] }));
+	expect((await first).version).toBe(1);
 });
 
 describe("call slots", () => {

@@ -8,7 +8,7 @@ import { openHub, temporaryFolder } from "./hub-rig.ts";
 
 const API_KEY = `hh_live_${"k".repeat(32)}`;
 
-test("a database of the first version keeps its keys, which demand no signature", async () => {
+test("a database of the first version keeps its keys, which demand no signature, and its members", async () => {
 	const folder = temporaryFolder();
 	const sqlitePath = join(folder.path, "hub.db");
 	const old = new SQL({ adapter: "sqlite", filename: sqlitePath });
@@ -20,11 +20,18 @@ test("a database of the first version keeps its keys, which demand no signature"
 		INSERT INTO api_keys (
 			id, key_hash, tenant_id, name, permissions, environment, created_at_ms, rotation_status, signing_required, revision
 		) VALUES ('key_a', ${hashKey(API_KEY)}, 'acme', 'app', '["READ_ONLY"]', 'live', 0, 'active', 0, 2)`;
+	await old`
+		UPDATE topology SET version = 3, members = ${JSON.stringify([{ node_id: "n1", state: "active", addresses: ["a"] }])}`;
 	await old.close();
 	const hub = await openHub({ sqlitePath });
 	try {
 		const { body } = await hub.ask("POST", "/keys/validate", { key_hash: hashKey(API_KEY) });
 		expect(body.key).toMatchObject({ api_key_id: "key_a", signing_required: false, signing_public_key: null });
+		expect((await hub.ask("GET", "/topology")).body).toEqual({
+			version: 3,
+			members: [{ node_id: "n1", peer_id: "", state: "active", addresses: ["a"], serves_hub: false }],
+			retired: [],
+		});
 	} finally {
 		await hub.server.close();
 		folder.remove();

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from "bun:test";
 import type { ApiKeyId, TenantId } from "../../src/base/ids.ts";
+import { HUB_LIMITS } from "../../src/hub/hub-limits.ts";
 import type { ChangePage, KeyRecord, TenantRecord } from "../../src/hub/models.ts";
 import { RecentChanges } from "../../src/hub/recent-changes.ts";
 import { ACME } from "./hub-rig.ts";
@@ -164,5 +165,107 @@ describe("what was heard of changes", () => {
 		expect(recent.readTo).toBe(20);
 		expect(recent.newestKey("a", key("a", 5))?.revision).toBe(5);
 		expect([counts("a", 5, 19), counts("a", 5, 20)]).toEqual([false, true]);
+	});
+});
+
+describe("what other nodes tell of changes", () => {
+	let recent: RecentChanges;
+	const key1 = (revision: number) => ({ record: key("a", revision), askedAt: revision });
+	const tell = (cursor: number, record: KeyRecord | null) =>
+		recent.heardFromPeer({ cursor, kind: "key", key_hash: "hash", tenant_id: ACME, record });
+	const tellTenant = (cursor: number, record: TenantRecord | null) =>
+		recent.heardFromPeer({ cursor, kind: "tenant", tenant_id: ACME, record });
+
+	beforeEach(() => {
+		recent = new RecentChanges();
+		recent.pageRead(undefined, page(10));
+	});
+
+	test("counts in whatever order it comes: nothing older comes back", () => {
+		tell(30, key("a", 30));
+		tell(20, key("a", 20));
+		expect(recent.countsKey("hash", { ...key1(20), askedAt: 29 })).toBe(false);
+		expect(recent.countsKey("hash", key1(30))).toBe(true);
+		expect(recent.newestKey("hash", key("a", 20))).toEqual(key("a", 30));
+		tell(31, null);
+		tell(30, key("a", 30));
+		expect(recent.newestKey("hash", key("a", 30))).toBeUndefined();
+		tellTenant(50, tenant(50));
+		tellTenant(40, null);
+		expect(recent.newestTenant(tenant(45))).toEqual(tenant(50));
+		expect(recent.countsTenant({ record: tenant(50), askedAt: 50 })).toBe(true);
+		tellTenant(60, null);
+		expect(recent.countsTenant({ record: tenant(50), askedAt: 59 })).toBe(false);
+		expect(recent.countsKey("b", { record: key("b", 9), askedAt: 59 })).toBe(false);
+		// Its own feed tells it all again, later.
+		recent.heard({ cursor: 20, kind: "key", key_hash: "other", tenant_id: ACME, record: key("a", 20) });
+		expect(recent.newestKey("other", key("a", 20))).toEqual(key("a", 30));
+	});
+
+	test("does not settle what is unsure here, which may be younger", () => {
+		recent.keyUnsure(keyId("a"));
+		tell(30, key("a", 30));
+		expect(recent.countsKey("hash", key1(30))).toBe(false);
+		recent.heard({ cursor: 31, kind: "key", key_hash: "hash", tenant_id: ACME, record: key("a", 31) });
+		expect(recent.countsKey("hash", key1(31))).toBe(true);
+	});
+
+	test("carries a node on that can't read the feed itself", () => {
+		expect(recent.known).toEqual({ from: 10, to: 10 });
+		expect(recent.peerKnows({ from: 5, to: 20 }, 0)).toBe(false);
+		expect([recent.known, recent.readTo]).toEqual([{ from: 10, to: 20 }, 20]);
+		expect(recent.peerKnows({ from: 5, to: 15 }, 0)).toBe(false);
+		expect(recent.known).toEqual({ from: 10, to: 20 });
+		// And the feed goes on from where it was.
+		recent.pageRead(10, page(12));
+		expect(recent.known).toEqual({ from: 10, to: 20 });
+		recent.pageRead(12, page(22));
+		recent.heard({ cursor: 22, kind: "topology", version: 2 });
+		expect(recent.known).toEqual({ from: 10, to: 22 });
+	});
+
+	test("starts a node that never could, unless they know less than it knew before it was started again", () => {
+		const restarted = new RecentChanges(100, 50);
+		expect(restarted.known).toBeUndefined();
+		expect(restarted.peerKnows({ from: 10, to: 49 }, 0)).toBe(false);
+		expect([restarted.known, restarted.readTo]).toEqual([undefined, undefined]);
+		expect(restarted.peerKnows({ from: 10, to: 50 }, 0)).toBe(true);
+		expect([restarted.known, restarted.readTo]).toEqual([{ from: 10, to: 50 }, 50]);
+		expect(restarted.countsKey("hash", key1(10))).toBe(true);
+		// A feed that is still behind makes nobody count who is older than what was heard.
+		const behind = new RecentChanges(100, 50);
+		behind.pageRead(20, page(30));
+		expect(behind.known).toBeUndefined();
+		expect(behind.countsKey("hash", key1(30))).toBe(false);
+		expect(behind.countsKey("hash", key1(50))).toBe(true);
+	});
+
+	test("with a gap counts as missed once the feed had its time to close it", () => {
+		expect(recent.peerKnows({ from: 15, to: 20 }, 0)).toBe(false);
+		expect(recent.peerKnows({ from: 16, to: 21 }, HUB_LIMITS.gapMsMax - 1)).toBe(false);
+		expect(recent.known).toEqual({ from: 10, to: 10 });
+		expect(recent.peerKnows({ from: 17, to: 22 }, HUB_LIMITS.gapMsMax)).toBe(true);
+		expect(recent.known).toEqual({ from: 17, to: 22 });
+		// One that the feed closes is none.
+		expect(recent.peerKnows({ from: 30, to: 40 }, 0)).toBe(false);
+		recent.pageRead(22, page(35));
+		for (let cursor = 23; cursor <= 35; cursor++) recent.heard({ cursor, kind: "topology", version: cursor });
+		expect(recent.peerKnows({ from: 36, to: 40 }, HUB_LIMITS.gapMsMax)).toBe(false);
+		expect(recent.known).toEqual({ from: 17, to: 35 });
+	});
+
+	test("counts from where nothing was forgotten, and for nothing after a hub that went back", () => {
+		const little = new RecentChanges(2);
+		little.pageRead(undefined, page(10));
+		for (const cursor of [20, 21, 22]) {
+			little.heardFromPeer({ cursor, kind: "key", key_hash: `h${cursor}`, tenant_id: ACME, record: null });
+		}
+		little.peerKnows({ from: 10, to: 25 }, 0);
+		expect(little.known).toEqual({ from: 20, to: 25 });
+		little.forget();
+		expect([little.known, little.readTo]).toEqual([undefined, undefined]);
+		expect(little.newestKey("h22", key("a", 1))).toEqual(key("a", 1));
+		expect(little.peerKnows({ from: 1, to: 3 }, 0)).toBe(true);
+		expect(little.known).toEqual({ from: 1, to: 3 });
 	});
 });

@@ -163,6 +163,17 @@ export function testRecords(on: OpenSuite): void {
 			"VALIDATION_FAILED",
 			"members",
 		);
+		const twin = { ...member, peer_id: "p" };
+		await on.expectRefusal(
+			on.hub.ask("PUT", "/topology", { version: 1, members: [twin, { ...twin, node_id: "b" }] }),
+			"VALIDATION_FAILED",
+			"members",
+		);
+		await on.expectRefusal(
+			on.hub.ask("PUT", "/topology", { version: 1, members: [], retired: [{ node_id: "a" }] }),
+			"VALIDATION_FAILED",
+			"retired.0.peer_id",
+		);
 		expect((await on.hub.ask("GET", "/changes")).body.cursor).toBe(head);
 	});
 

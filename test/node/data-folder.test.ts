@@ -151,3 +151,15 @@ test("secrets are read back, and absent ones are undefined", () => {
 	expect(readFileSync(folder.secretPath("clusterSecret"), "utf8")).toBe("00ff\n");
 	folder.release();
 });
+
+test("what a node of a cluster keeps lies in the folder, and whether it has run there shows", () => {
+	const folder = openDataFolder(path, systemRandom);
+	expect([folder.nodeKeyPath, folder.clusterStatePath, folder.hintsPath]).toEqual(
+		["node.key", "cluster.state", "hints"].map((name) => join(path, name)),
+	);
+	expect([folder.hasHubDatabase, folder.hasClusterState]).toEqual([false, false]);
+	writeFileSync(folder.hubDatabasePath, "");
+	writeFileSync(folder.clusterStatePath, "");
+	expect([folder.hasHubDatabase, folder.hasClusterState]).toEqual([true, true]);
+	folder.release();
+});

@@ -34,7 +34,9 @@ export class Workshop {
 	/** Settings as `serve` would read them, on a free port. */
 	settings(dataDir: string, env: Record<string, string> = {}, purpose: "node" | "hub" = "node"): Settings {
 		const port = env.HIVE_VECTOR_SERVER_PORT ?? 0;
-		return loadSettings({ folder: this.root, env, flags: { port, "data-dir": dataDir }, purpose });
+		// Many of them may run on one machine.
+		const given = { HIVE_VECTOR_CLUSTER_LISTEN: "/ip4/127.0.0.1/tcp/0", ...env };
+		return loadSettings({ folder: this.root, env: given, flags: { port, "data-dir": dataDir }, purpose });
 	}
 
 	async node(dataDir: string, env: Record<string, string> = {}): Promise<RunningNode> {

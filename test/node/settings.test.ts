@@ -269,9 +269,32 @@ describe("a file that is wrong stops the start:", () => {
 			],
 		],
 		[
-			"joining",
+			"joining without cluster mode",
 			"cluster: { join: [/ip4/10.0.0.1/tcp/7802] }\n",
-			["hive-vector.yml:1: cluster.join: a list is not supported by this version; leave it out"],
+			[
+				"hive-vector.yml:1: cluster.join: only a node in cluster mode joins others; set cluster.enabled: true (--cluster) too",
+			],
+		],
+		[
+			"joining what is no address",
+			"cluster: { enabled: true, join: [node1:7802, node2] }\n",
+			[
+				'hive-vector.yml:1: cluster.join: expected a list of addresses such as /ip4/10.0.0.1/tcp/7802, node1.example.com:7802 or dns:nodes.example.com, found a list with "node2"',
+			],
+		],
+		[
+			"telling others a name that stands for many",
+			"cluster: { advertise: ['dns:nodes.example.com'] }\n",
+			[
+				'hive-vector.yml:1: cluster.advertise: expected a list of addresses such as /ip4/10.0.0.1/tcp/7802 or node1.example.com:7802, found a list with "dns:nodes.example.com"',
+			],
+		],
+		[
+			"listening at a name",
+			"cluster: { listen: /dns4/node1/tcp/7802 }\n",
+			[
+				'hive-vector.yml:1: cluster.listen: expected multiaddresses such as /ip4/0.0.0.0/tcp/7802, found "/dns4/node1/tcp/7802"',
+			],
 		],
 		[
 			"an embedding provider",
@@ -301,21 +324,21 @@ describe("a file that is wrong stops the start:", () => {
 			"a proxy that is no address",
 			"server: { trusted_proxies: [10.0.0.0/8, proxy.example.com] }\n",
 			[
-				"hive-vector.yml:1: server.trusted_proxies: expected a list of IP addresses and networks such as 10.0.0.0/8, found a list",
+				'hive-vector.yml:1: server.trusted_proxies: expected a list of IP addresses and networks such as 10.0.0.0/8, found a list with "proxy.example.com"',
 			],
 		],
 		[
 			"a wildcard of origins",
 			"server: { cors: { allowed_origins: ['*'] } }\n",
 			[
-				"hive-vector.yml:1: server.cors.allowed_origins: expected a list of origins such as https://app.example.com, found a list",
+				'hive-vector.yml:1: server.cors.allowed_origins: expected a list of origins such as https://app.example.com, found a list with "*"',
 			],
 		],
 		[
 			"an origin with a path",
 			"server: { cors: { allowed_origins: ['https://app.example.com/'] } }\n",
 			[
-				"hive-vector.yml:1: server.cors.allowed_origins: expected a list of origins such as https://app.example.com, found a list",
+				'hive-vector.yml:1: server.cors.allowed_origins: expected a list of origins such as https://app.example.com, found a list with "https://app.example.com/"',
 			],
 		],
 		[
@@ -363,9 +386,11 @@ describe("the environment and flags that are wrong stop the start:", () => {
 			['HIVE_VECTOR_CLUSTER_ENABLED: cluster.enabled: expected true or false, found "si"'],
 		],
 		[
-			"a list of peers",
+			"a list of peers that are none",
 			{ env: { HIVE_VECTOR_CLUSTER_JOIN: "a, b" } },
-			["HIVE_VECTOR_CLUSTER_JOIN: cluster.join: a list is not supported by this version; leave it out"],
+			[
+				'HIVE_VECTOR_CLUSTER_JOIN: cluster.join: expected a list of addresses such as /ip4/10.0.0.1/tcp/7802, node1.example.com:7802 or dns:nodes.example.com, found "a, b"',
+			],
 		],
 		[
 			"a port",
@@ -373,9 +398,9 @@ describe("the environment and flags that are wrong stop the start:", () => {
 			['--port: server.port: expected an integer from 0 to 65535, found "99999"'],
 		],
 		[
-			"joining",
-			{ flags: { cluster: true, join: ["/ip4/10.0.0.1/tcp/7802"] } },
-			["--join: cluster.join: a list is not supported by this version; leave it out"],
+			"joining without cluster mode",
+			{ flags: { join: ["/ip4/10.0.0.1/tcp/7802"] } },
+			["--join: cluster.join: only a node in cluster mode joins others; set cluster.enabled: true (--cluster) too"],
 		],
 	];
 	for (const [what, sources, problems] of cases) test(what, () => expect(problemsOf(sources)).toEqual([...problems]));
@@ -425,6 +450,32 @@ describe("settings that are each right but not together stop the start:", () => 
 	});
 });
 
+test("addresses of a cluster come as multiaddresses, hosts with ports, and names of groups", () => {
+	const { values } = load({
+		file: "cluster: { enabled: true, join: ['dns:nodes'], advertise: ['node1:7802'], move_bytes_per_second: 65536 }\n",
+		flags: {
+			join: ["/ip6/::1/tcp/7802", "dns:nodes.example.com:7900"],
+			listen: "/ip4/127.0.0.1/tcp/0, /ip6/::1/tcp/1",
+		},
+	});
+	expect(values.cluster).toMatchObject({
+		join: ["/ip6/::1/tcp/7802", "dns:nodes.example.com:7900"],
+		listen: "/ip4/127.0.0.1/tcp/0, /ip6/::1/tcp/1",
+		advertise: ["node1:7802"],
+		repair_interval_seconds: 600,
+		move_bytes_per_second: 65_536,
+	});
+});
+
+test("the secret's file is looked for from the current folder, and has to be there", () => {
+	const file = "cluster: { enabled: true, secret_file: the.secret }\n";
+	expect(problemsOf({ file })).toEqual([
+		`hive-vector.yml:1: cluster.secret_file: ${join(folder, "the.secret")}: there is no such file`,
+	]);
+	writeFileSync(join(folder, "the.secret"), "0123456789abcdef");
+	expect(load({ file }).values.cluster.secret_file).toBe(join(folder, "the.secret"));
+});
+
 test("secrets are masked in what is shown", () => {
 	const settings = load({
 		file: `hub:\n  database: postgres://hive:pass:w@rd@db.example/hive\n  service_api_key: ${SERVICE_KEY}\nmetrics:\n  token: a-very-secret-token\n`,
@@ -450,8 +501,8 @@ test("only addresses of this machine are loopback", () => {
 
 test("a setting whose function is not there yet is taken and named, unless going without it would mislead", () => {
 	const settings = load({
-		file: "mcp: { timeout_seconds: 9 }\naudit: { retention_days: 365 }\ncluster: { listen: /ip4/127.0.0.1/tcp/0 }\n",
+		file: "mcp: { timeout_seconds: 9 }\naudit: { retention_days: 365 }\n",
 	});
 	expect(settings.values.mcp.timeout_seconds).toBe(9);
-	expect(settings.listIdle()).toEqual(["cluster.listen", "mcp.timeout_seconds"]);
+	expect(settings.listIdle()).toEqual(["mcp.timeout_seconds"]);
 });

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HiveError } from "../../src/base/errors.ts";
 import type { ApiKeyId, TenantId } from "../../src/base/ids.ts";
+import type { ShareMoment } from "../../src/cluster/accounts/own-shares.ts";
 import type { TenantUsage } from "../../src/cluster/tenant-types.ts";
 import type { TenantRecord, UsageReport } from "../../src/hub/models.ts";
 import { FakeClock, tenantRecord } from "../access/access-fixture.ts";
@@ -43,8 +44,9 @@ beforeEach(() => {
 });
 
 /** The process that is there now; the one before was killed. */
-const start = (): CountingProcess =>
+const start = (changedShares: readonly ShareMoment[] = []): CountingProcess =>
 	new CountingProcess({
+		changedShares,
 		folder,
 		clock,
 		send: async (report) => {
@@ -160,7 +162,7 @@ test("a tenant that is gone is forgotten, and the others are reported", async ()
 	for (const id of [acme, gone]) meter.countRequest(id, undefined, MADE);
 	await reporter.report();
 	expect(requestsOf(received[0])).toEqual([[acme, 1]]);
-	expect(meter.lastRequestMs(gone)).toBeUndefined();
+	expect(meter.lastRequestMs(gone, MADE)).toBeUndefined();
 });
 
 test("counts of a tenant that is gone are not those of the next of its name", async () => {
@@ -246,4 +248,17 @@ test("a report that arrives after the counters were closed stays on its way", as
 	await start().reporter.report();
 	expect(received).toHaveLength(2);
 	expect(received[1]).toEqual(received[0]!);
+});
+
+test("what others wrote here of a tenant that did nothing on this node is reported, and is not reported again", async () => {
+	const moments = [acme, beta, "gone" as TenantId].map((tenantId, change) => ({ tenantId, change }));
+	const { meter, reporter, reportedShares } = start(moments);
+	meter.countRequest(beta, undefined, MADE);
+	await reporter.report();
+	expect(received[0]!.entries).toMatchObject([
+		{ tenant_id: beta, requests: 1, storage_bytes: 100 },
+		{ tenant_id: acme, requests: 0, storage_bytes: 100, vectors: 3, tenant_created_at: MADE },
+	]);
+	expect(reportedShares.map(({ tenantId }) => tenantId)).toEqual([beta, acme]);
+	expect([...meter.unreported()]).toEqual([]);
 });

@@ -5,6 +5,7 @@ import { SubjectSlots } from "../../src/access/subject-slots.ts";
 import { UsageMeter } from "../../src/access/usage-meter.ts";
 import type { Clock } from "../../src/base/clock.ts";
 import type { NodeId, TenantId } from "../../src/base/ids.ts";
+import type { ShareMoment } from "../../src/cluster/accounts/own-shares.ts";
 import type { TenantUsage } from "../../src/cluster/tenant-types.ts";
 import type { TenantRecord, UsageReport } from "../../src/hub/models.ts";
 import { UsageOutbox } from "../../src/node/usage-outbox.ts";
@@ -22,6 +23,8 @@ export interface ProcessOptions {
 	readonly send: (report: UsageReport) => Promise<void>;
 	readonly tenant: (tenantId: TenantId) => Promise<TenantRecord | undefined>;
 	readonly storedBy?: (tenantId: TenantId) => Promise<TenantUsage>;
+	/** Tenants of which others wrote something here. */
+	readonly changedShares?: readonly ShareMoment[];
 	readonly moments?: Moments;
 }
 
@@ -32,8 +35,9 @@ export class CountingProcess {
 	readonly outbox: UsageOutbox;
 	readonly reporter: UsageReporter;
 	outboxDamageCount = 0;
+	readonly reportedShares: ShareMoment[] = [];
 
-	constructor({ folder, clock, send, tenant, storedBy, moments }: ProcessOptions) {
+	constructor({ folder, clock, send, tenant, storedBy, changedShares, moments }: ProcessOptions) {
 		const pass = () => moments?.pass();
 		this.slots = new SubjectSlots(clock, { warn: () => {} }, (onSlot) =>
 			SlotFile.open(join(folder, "usage.counters"), onSlot, {
@@ -55,7 +59,11 @@ export class CountingProcess {
 			clock,
 			outbox: this.outbox,
 			tenant,
-			storedBy: storedBy ?? (async () => ({ storageBytes: 100, vectorCount: 3, collectionCount: 1 })),
+			shares: {
+				ownShare: storedBy ?? (async () => ({ storageBytes: 100, vectorCount: 3, collectionCount: 1 })),
+				changed: () => changedShares ?? [],
+				reported: (moments) => this.reportedShares.push(...moments),
+			},
 			hub: {
 				reportUsage: async (report) => {
 					pass();

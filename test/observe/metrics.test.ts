@@ -6,6 +6,8 @@ const quiet: MetricsProbes = {
 	tenants: () => [],
 	isHubUp: () => true,
 	clusterMembers: () => ({ active: 1 }),
+	peers: () => [],
+	hintsPending: () => new Map(),
 	shards: () => ({ open: 0 }),
 	workers: () => [],
 	eventLoopLagSeconds: () => 0,
@@ -38,6 +40,9 @@ test("every metric of the contract that one node has is exported under its name"
 		["hub_request_seconds", "histogram"],
 		["hub_cache_total", "counter"],
 		["cluster_members", "gauge"],
+		["gossip_messages_total", "counter"],
+		["replication_lag_seconds", "gauge"],
+		["hints_pending", "gauge"],
 		["shards", "gauge"],
 		["worker_queue_depth", "gauge"],
 		["event_loop_lag_seconds", "gauge"],
@@ -58,6 +63,13 @@ test("counts carry their labels", async () => {
 	metrics.countQuotaExceeded("acme", "storage");
 	metrics.countHubRequest("POST /keys/validate", "ok", 0.2);
 	metrics.countHubCache("hit");
+	metrics.countGossipMessage("heartbeats", "sent");
+	metrics.countGossipMessage("heartbeats", "sent");
+	metrics.countGossipBytes("sent", 300);
+	metrics.countGossipBytes("sent", 200);
+	metrics.countPeerBytes("received", 4_096);
+	metrics.countTransferred(1_000);
+	metrics.countTransferred(24);
 	const seen = await samples(metrics);
 	expect(
 		seen.get('hive_vector_tenant_requests_total{tenant_id="acme",operation="collections.search",status="200"}'),
@@ -70,6 +82,16 @@ test("counts carry their labels", async () => {
 	expect(seen.get('hive_vector_tenant_quota_exceeded_total{tenant_id="acme",quota="storage"}')).toBe(1);
 	expect(seen.get('hive_vector_hub_request_seconds_count{endpoint="POST /keys/validate",outcome="ok"}')).toBe(1);
 	expect(seen.get('hive_vector_hub_cache_total{outcome="hit"}')).toBe(1);
+	expect(seen.get('hive_vector_gossip_messages_total{topic="heartbeats",direction="sent"}')).toBe(2);
+	expect(seen.get('hive_vector_gossip_bytes_total{direction="sent"}')).toBe(500);
+	expect(seen.get('hive_vector_peer_bytes_total{direction="received"}')).toBe(4_096);
+	expect(seen.get("hive_vector_transfer_bytes_total")).toBe(1_024);
+});
+
+test("a counter without labels is there from the start", async () => {
+	const seen = await samples(new Metrics(10, quiet));
+	expect(seen.get("hive_vector_transfer_bytes_total")).toBe(0);
+	expect(seen.get("hive_vector_peer_bytes_total")).toBeUndefined();
 });
 
 test("histogram buckets are cumulative, include their bound and end with all", async () => {
@@ -107,6 +129,8 @@ test("what is read at the scrape shows the state at that moment", async () => {
 		...quiet,
 		isHubUp: () => false,
 		clusterMembers: () => ({ active: 2, draining: 1 }),
+		peers: () => [{ nodeId: "node_b", lagSeconds: 12.5 }],
+		hintsPending: () => new Map([["node_b", 3]]),
 		shards: () => ({ open: 7 }),
 		workers: () => [{ worker: 0, queueDepth: depth }],
 		eventLoopLagSeconds: () => 0.25,
@@ -114,6 +138,8 @@ test("what is read at the scrape shows the state at that moment", async () => {
 	let seen = await samples(metrics);
 	expect(seen.get("hive_vector_hub_up")).toBe(0);
 	expect(seen.get('hive_vector_cluster_members{state="draining"}')).toBe(1);
+	expect(seen.get('hive_vector_replication_lag_seconds{peer="node_b"}')).toBe(12.5);
+	expect(seen.get('hive_vector_hints_pending{peer="node_b"}')).toBe(3);
 	expect(seen.get('hive_vector_shards{state="open"}')).toBe(7);
 	expect(seen.get('hive_vector_worker_queue_depth{worker="0"}')).toBe(3);
 	expect(seen.get("hive_vector_event_loop_lag_seconds")).toBe(0.25);

@@ -23,9 +23,12 @@ interface Case {
 	readonly input?: (world: World, serial: number) => Promise<Input> | Input;
 	/** What another tenant's key gets that may do such things at home: `own` for an answer about its own things. */
 	readonly foreign?: "COLLECTION_NOT_FOUND" | "own";
+	/** What those get who may, where a node alone has nothing to do it to; absent: done. */
+	readonly admitted?: "NOT_FOUND";
 }
 
 const inDocs = { collection: "docs" };
+const NOBODY = { node_id: "node_aaaaaaaaaaaaaaaa" };
 const QUERY = { vector: [1, 0, 0], limit: 2 };
 const WEBHOOK_SECRET = `whsec_${Buffer.from("a secret of twenty-four bytes").toString("base64")}`;
 
@@ -108,6 +111,10 @@ const CASES: Readonly<Record<string, Case>> = {
 	"audit.verify": { row: "manage" },
 	"cluster.health": { row: "manage" },
 	"cluster.nodes": { row: "manage" },
+	"cluster.drain": { row: "manage", input: () => NOBODY, admitted: "NOT_FOUND" },
+	"cluster.remove": { row: "manage", input: () => NOBODY, admitted: "NOT_FOUND" },
+	"cluster.rebalance": { row: "manage" },
+	"cluster.shards": { row: "manage", input: () => ({ tenant_id: "acme" }) },
 	"cluster.tenants": { row: "manage" },
 	"tenants.list": { row: "manage" },
 	"tenants.get": { row: "manage", input: () => ({ tenant_id: "acme" }) },
@@ -241,14 +248,18 @@ let serial = 0;
 const nextSerial = (): number => ++serial;
 
 /** `ok`, or the code of the refusal: what the contract says. */
-function expected(comer: Comer, { row, foreign = "COLLECTION_NOT_FOUND" }: Case, protocol: "rest" | "mcp"): string {
+function expected(
+	comer: Comer,
+	{ row, foreign = "COLLECTION_NOT_FOUND", admitted }: Case,
+	protocol: "rest" | "mcp",
+): string {
 	if (protocol === "mcp" && row === "manage") return "NOT_FOUND";
 	if (row === "public") return "ok";
 	if (comer.refused !== undefined) return comer.refused;
 	const permissions = comer.permissions!;
 	if (protocol === "rest" && permissions.length === 1 && permissions[0] === "MCP") return "FORBIDDEN";
 	if (!permissions.some((permission) => MATRIX[row].includes(permission))) return "FORBIDDEN";
-	return comer.isForeign && foreign !== "own" ? foreign : "ok";
+	return comer.isForeign && foreign !== "own" ? foreign : (admitted ?? "ok");
 }
 
 let world: World;
@@ -288,6 +299,8 @@ async function overHttp(operation: string, comer: Comer, input: Input): Promise<
 	const headers: Record<string, string> = {};
 	if (comer.key !== undefined) headers.authorization = `Bearer ${comer.key}`;
 	if (comer.actingTenant !== undefined) headers["x-tenant-id"] = comer.actingTenant;
+	const query = new URLSearchParams();
+	for (const field of rest.query ?? []) if (left[field] !== undefined) query.set(field, String(left[field]));
 	let body: string | undefined;
 	if (rest.body === "json") {
 		headers["content-type"] = "application/json";
@@ -297,7 +310,7 @@ async function overHttp(operation: string, comer: Comer, input: Input): Promise<
 		body = '{"id":"imported","vector":[0,1,1]}\n';
 	} else if (rest.body === "text") body = String(left.body);
 	for (const [field, header] of Object.entries(rest.headers ?? {})) headers[header] = String(left[field]);
-	const response = await fetch(`${world.node.node.url}${rest.root ? "" : "/api/v1"}${path}`, {
+	const response = await fetch(`${world.node.node.url}${rest.root ? "" : "/api/v1"}${path}?${query.toString()}`, {
 		method: rest.method,
 		headers,
 		...(body !== undefined && { body }),

@@ -28,6 +28,7 @@ class Rig {
 	readonly logged: Record<string, unknown>[] = [];
 	readonly audited: Record<string, unknown>[] = [];
 	isAuditBroken = false;
+	isLimiterElsewhere = false;
 	usage: () => Promise<TenantUsage> = async () => ({ storageBytes: 70, vectorCount: 1, collectionCount: 1 });
 	usageAskedCount = 0;
 	readCount = 0;
@@ -44,6 +45,11 @@ class Rig {
 			clock,
 			metricsAdmits: (authorization) => authorization === "Bearer metrics",
 		} as Partial<NodeServices> as NodeServices;
+		const limiter = new RateLimiter(clock, {
+			requests_per_minute: 3,
+			requests_per_hour: 100,
+			mcp_requests_per_minute: 1,
+		});
 		const audit = new AuditTrail({
 			record: async (event, until) => {
 				if (until === "synced" && this.isAuditBroken) throw new Error("the disk is full");
@@ -58,11 +64,14 @@ class Rig {
 				signatures: {} as SignatureVerifier,
 				onBlocked: (remoteAddress) => audit.blocked(remoteAddress, 300),
 			}),
-			limiter: new RateLimiter(clock, {
-				requests_per_minute: 3,
-				requests_per_hour: 100,
-				mcp_requests_per_minute: 1,
-			}),
+			limiter: {
+				// As where another node keeps the buckets.
+				take: (payer, protocol) => {
+					const decision = limiter.take(payer, protocol);
+					return this.isLimiterElsewhere ? Promise.resolve(decision) : decision;
+				},
+				settle: (payer) => limiter.settle(payer),
+			},
 			addressLimiter: new AddressLimiter(clock),
 			meter: this.meter,
 			tenants: {
@@ -94,7 +103,7 @@ class Rig {
 	#tenant(id: TenantId): Tenant {
 		return {
 			id,
-			usage: () => {
+			recentUsage: () => {
 				this.usageAskedCount++;
 				return this.usage();
 			},
@@ -221,6 +230,21 @@ describe("a refused request", () => {
 			expect(answer).toMatchObject({ error: { code: "FORBIDDEN" }, facts: { rateLimit: { limit: 3, remaining } } });
 		}
 		expect((await rig.refusal("things.make", reader)).code).toBe("RATE_LIMITED");
+	});
+
+	test("is charged and refused alike where another node keeps the rate limits", async () => {
+		const rig = new Rig();
+		rig.isLimiterElsewhere = true;
+		const writer = rig.directory.addKey("acme");
+		for (const remaining of [2, 1]) {
+			expect(await rig.send("things.make", writer)).toMatchObject({ ok: true, facts: { rateLimit: { remaining } } });
+		}
+		// Whoever names a tenant that is none for them pays as well.
+		const stranger = await rig.send("things.make", writer, { actingTenant: "other" });
+		expect(stranger).toMatchObject({ error: { code: "TENANT_NOT_FOUND" }, facts: { rateLimit: { remaining: 0 } } });
+		const refused = await rig.send("things.make", writer);
+		expect(refused).toMatchObject({ error: { code: "RATE_LIMITED" }, facts: { retryAfterSeconds: 20 } });
+		expect(rig.readCount).toBe(2);
 	});
 
 	test("is refused for its key before anything else", async () => {

@@ -13,6 +13,7 @@ export const CONFIG: ShardConfig = {
 	index: "auto",
 	hnsw: { m: 16, ef_construction: 128, ef_search: 64 },
 	payloadIndexes: {},
+	isReplicated: false,
 };
 
 export function refOf(tenantId: string, collectionId: string, shardIndex = 0): ShardRef {

@@ -12,7 +12,7 @@ export class InThreadWorker {
 
 	constructor(events: WorkerEvents, storage: StorageOpener) {
 		this.#events = events;
-		this.#endpoint = new WorkerEndpoint(storage, (message) => this.#tell(message));
+		this.#endpoint = new WorkerEndpoint(storage, (message, transfer) => this.#tell(message, transfer));
 	}
 
 	post(message: ToWorker, transfer: ArrayBuffer[]): void {
@@ -33,8 +33,8 @@ export class InThreadWorker {
 		this.#events.ended(cause);
 	}
 
-	#tell(message: FromWorker): void {
-		const copy = structuredClone(message);
+	#tell(message: FromWorker, transfer: ArrayBuffer[]): void {
+		const copy = structuredClone(message, { transfer });
 		queueMicrotask(() => {
 			if (!this.#dead) this.#events.message(copy);
 		});

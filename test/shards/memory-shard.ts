@@ -3,7 +3,13 @@ import { join } from "node:path";
 import { HiveError } from "../../src/base/errors.ts";
 import type { VectorId } from "../../src/base/ids.ts";
 import type { OpenShard } from "../../src/shards/shard-host.ts";
-import type { ShardConfig, StoredVector, UpsertBatch, WriteResult } from "../../src/storage/shard-types.ts";
+import type {
+	ShardConfig,
+	StoredVector,
+	UpsertBatch,
+	VersionedRows,
+	WriteResult,
+} from "../../src/storage/shard-types.ts";
 
 /** What a test can watch and hold up in all shards it opened. */
 export class ShardProbe {
@@ -40,7 +46,7 @@ function memoryShard(folder: string, config: ShardConfig, probe: ShardProbe, row
 		probe.events.push(method);
 		return work();
 	};
-	const insert = (batch: UpsertBatch): WriteResult => {
+	const insert = (batch: Pick<UpsertBatch, "ids" | "vectors">): WriteResult => {
 		const before = ids.size;
 		for (const id of batch.ids) ids.add(id);
 		return {
@@ -50,12 +56,25 @@ function memoryShard(folder: string, config: ShardConfig, probe: ShardProbe, row
 		};
 	};
 	const stored = (id: VectorId): StoredVector => ({ id, vector: new Float32Array(1_000).subarray(4, 6) });
+	const rowsOf = (found: readonly VectorId[]): VersionedRows => ({
+		ids: found,
+		versions: new Uint8Array(found.length * 16),
+		deleted: new Uint8Array(found.length),
+		vectors: new Float32Array(found.length * 2).fill(1),
+		payloads: found.map(() => undefined),
+	});
 	const nothing: WriteResult = { vectorCountDelta: 0, bytesDelta: 0, affectedCount: 0 };
 	return {
 		upsert: (batch) => run("upsert", () => insert(batch)),
 		measure: () => run("measure", () => nothing),
-		update: () => run("update", () => nothing),
+		update: ({ id }) => run("update", () => ({ ...nothing, row: rowsOf([id]) })),
 		delete: () => run("delete", () => nothing),
+		merge: (rows) => run("merge", () => insert(rows)),
+		rows: (asked) => run("rows", () => rowsOf(asked.filter((id) => ids.has(id)))),
+		digest: (bucketCount) =>
+			run("digest", () => ({ seq: 0, bucketCount, sums: new Uint32Array(2 * bucketCount), vectorCount: ids.size })),
+		versions: () => run("versions", () => rowsOf([...ids])),
+		allowPurge: () => run("allowPurge", () => {}),
 		get: (asked) => run("get", () => asked.map((id) => (ids.has(id) ? stored(id) : undefined))),
 		count: () => run("count", () => ids.size),
 		scroll: () => run("scroll", () => ({ vectors: [...ids].map(stored) })),

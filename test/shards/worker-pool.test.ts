@@ -91,6 +91,35 @@ test("vectors in an answer come without the buffer behind them", async () => {
 	await pool.close();
 });
 
+test("rows for a merge stay their caller's, and views of them and of versions take along only their own part", async () => {
+	using folder = new TestFolder();
+	const { pool, workers } = poolIn(folder);
+	await pool.call(shard, "create");
+	await pool.call(shard, "upsert", batchOf("a", "b"), {}, new Uint8Array(4_000).subarray(16, 32));
+	await pool.call(shard, "delete", { ids: ["c"] }, new Uint8Array(4_000).subarray(16, 32));
+	const rows = await pool.call(shard, "rows", ["a", "b", "c"]);
+	expect(rows).toMatchObject({ ids: ["a", "b"], vectors: new Float32Array(4).fill(1) });
+	for (let time = 0; time < 2; time++) await pool.call(shard, "merge", rows);
+	expect(rows.vectors).toHaveLength(4);
+	const [bytes, numbers] = [new Uint8Array(4_000), new Float32Array(1_000).fill(1)];
+	await pool.call(shard, "merge", {
+		ids: ["d"],
+		versions: bytes.subarray(0, 16),
+		deleted: bytes.subarray(16, 17),
+		vectors: numbers.subarray(2, 4),
+		payloads: [undefined],
+	});
+	expect([bytes.length, numbers.length]).toEqual([4_000, 1_000]);
+	const text = JSON.stringify(workers.started[0]?.received, (_key, value: unknown) =>
+		ArrayBuffer.isView(value) ? value.buffer.byteLength : value,
+	);
+	expect(text).not.toContain("4000");
+	expect((await pool.call(shard, "digest", 8)).sums).toHaveLength(16);
+	expect((await pool.call(shard, "versions", 8, [0])).ids).toEqual(["a", "b", "d"]);
+	await pool.call(shard, "allowPurge", 1);
+	await pool.close();
+});
+
 test("what can't be cloned fails its own call only", async () => {
 	using folder = new TestFolder();
 	const { pool, logged } = poolIn(folder);

@@ -49,6 +49,38 @@ test("shards live in threads, take calls from many tenants at once, and keep wha
 	await second.pool.close();
 });
 
+test("shards of two nodes exchange what differs, across threads", async () => {
+	using here = new TestFolder();
+	using there = new TestFolder();
+	const pools = [threadsIn(here, 1).pool, threadsIn(there, 1).pool] as const;
+	const ref = refOf("acme", "docs");
+	const [one, other] = pools;
+	const version = (ms: number) => {
+		const bytes = new Uint8Array(16);
+		new DataView(bytes.buffer).setUint32(2, ms);
+		return bytes;
+	};
+	for (const pool of pools) await pool.call(ref, "create");
+	await one.call(ref, "upsert", batchOf(1, 2, 3), {}, version(1));
+	await other.call(ref, "upsert", batchOf(3, 4), {}, version(2));
+	await one.call(ref, "delete", { ids: [4] }, version(3));
+	const { row } = await other.call(ref, "update", { id: 3, payloadPatch: '{"a":1}' }, {});
+	expect(await one.call(ref, "merge", row)).toMatchObject({ vectorCountDelta: 0, affectedCount: 1 });
+	expect((await one.call(ref, "upsert", batchOf(4), {}, version(2))).supersededBy).toEqual(version(3));
+	for (const [from, to] of [pools, [other, one]] as const) {
+		const { ids } = await from.call(ref, "versions", 4, [0, 1, 2, 3]);
+		await to.call(ref, "merge", await from.call(ref, "rows", ids));
+	}
+	const [first, second] = await Promise.all(pools.map((pool) => pool.call(ref, "digest", 4)));
+	expect(first?.sums).toEqual(second!.sums);
+	for (const pool of pools) {
+		const [, , three, four] = await pool.call(ref, "get", [1, 2, 3, 4], READ);
+		expect([three?.payload, four]).toEqual(['{"a":1}', undefined]);
+		await pool.call(ref, "allowPurge", 1);
+		await pool.close();
+	}
+});
+
 test("a thread that ends is replaced, and its successor opens the same shards with all that was acknowledged", async () => {
 	using folder = new TestFolder();
 	const { pool, ports, logged } = threadsIn(folder, 1);

@@ -37,6 +37,7 @@ export function shardConfig(changes: Partial<ShardConfig> = {}): ShardConfig {
 		index: "auto",
 		hnsw: { m: 16, ef_construction: 128, ef_search: 64 },
 		payloadIndexes: {},
+		isReplicated: false,
 		...changes,
 	};
 }

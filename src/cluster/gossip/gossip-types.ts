@@ -56,7 +56,12 @@ export type RecordFact =
 			readonly revision: number;
 			readonly record: KeyRecord | null;
 	  }
-	| { readonly kind: "tenant"; readonly tenantId: string; readonly revision: number; readonly record: TenantRecord | null }
+	| {
+			readonly kind: "tenant";
+			readonly tenantId: string;
+			readonly revision: number;
+			readonly record: TenantRecord | null;
+	  }
 	| {
 			readonly kind: "collection";
 			readonly tenantId: string;
@@ -67,12 +72,16 @@ export type RecordFact =
 	  }
 	| { readonly kind: "topology"; readonly revision: number; readonly record: Topology };
 
-/** How far the teller had read the hub's feed when it asked, and when that was: what a record vouches for. */
+/** What a record vouches for: every change of the hub's feed up to `askedAt` is in it. */
 export interface Vouched<Fact> {
 	readonly fact: Fact;
 	readonly askedAt: number;
-	/** Milliseconds since the hub vouched for it, when it was told. */
-	readonly ageMs: number;
+	/** Wall clock of the node that asked the hub, unix milliseconds; 0: nobody asked, the feed told of the change in passing. */
+	readonly vouchedAtMs: number;
+	/** The node that asked; empty when nobody did. With the two above it names one answer of the hub. */
+	readonly by: string;
+	/** Milliseconds since the hub vouched for it, when it was told; null: it has not. Not part of what is compared. */
+	readonly ageMs: number | null;
 }
 
 /** What one tenant did on one node since the tenant was made: only ever grows. */

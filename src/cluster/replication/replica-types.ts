@@ -1,5 +1,5 @@
 import type { NodeId } from "../../base/ids.ts";
-import type { ShardCalls, ShardRef } from "../../shards/pool-types.ts";
+import type { ShardCalls, ShardName, ShardRef } from "../../shards/pool-types.ts";
 
 /** What a node does with its copy of a shard when another node asks (or it asks itself). */
 export type ReplicaMethod = Exclude<keyof ShardCalls, "drop" | "close" | "create">;
@@ -39,18 +39,29 @@ export class ReplicaFailure extends Error {
 	}
 }
 
+export interface ReplicaCallOptions {
+	readonly timeoutMs: number;
+	readonly signal?: AbortSignal;
+	/**
+	 * Of a call for a client: the view that chose the node, and the copies that the collection wants. The node refuses it unless it is
+	 * among the holders, and answers reads from a complete copy only. Absent: repair or a move asks, of any copy that is there, by
+	 * the newest view.
+	 */
+	readonly client?: { readonly topologyVersion: number; readonly replicas: number };
+}
+
 /**
  * Calls on one node's copy of a shard, this node's own included. The one door for reads, writes, repair and moves; the
  * simulation puts its own network behind it.
  */
 export interface ReplicaPort {
-	/** @throws ReplicaFailure; HiveError the shard's own */
+	/** The caller keeps what is in `args`, vectors included. @throws ReplicaFailure; HiveError the shard's own */
 	call<M extends ReplicaMethod>(
 		nodeId: NodeId,
 		shard: ShardRef,
 		method: M,
 		args: Parameters<ShardCalls[M]>,
-		options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+		options: ReplicaCallOptions,
 	): Promise<ReturnType<ShardCalls[M]>>;
 	/**
 	 * Makes an empty copy: `complete` when the caller knows that nothing was ever written to the shard, `incoming` otherwise.
@@ -60,15 +71,38 @@ export interface ReplicaPort {
 	copyState(nodeId: NodeId, shard: ShardRef, timeoutMs: number): Promise<CopyState>;
 }
 
+/** Has other nodes compare their copies. */
+export interface RemoteReconciler {
+	/** The node's copy and the peer's are in the same state when it settles. @throws ReplicaFailure, HiveError */
+	reconcile(
+		nodeId: NodeId,
+		shard: ShardRef,
+		peer: NodeId,
+		options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+	): Promise<void>;
+}
+
+/** A copy that is on this node's disk. */
+export interface LocalCopy extends ShardName {
+	readonly state: Exclude<CopyState, "none">;
+}
+
 /** This node's own copies, on disk. */
 export interface LocalCopies {
-	state(shard: ShardRef): Promise<CopyState>;
+	state(shard: ShardName): Promise<CopyState>;
+	/** A copy that is there stays as it is. Durable when it settles. @throws HiveError INTERNAL when the disk refuses */
 	make(shard: ShardRef, state: "complete" | "incoming"): Promise<void>;
-	/** The copy holds all that was acknowledged: on disk when it settles. */
-	markComplete(shard: ShardRef): Promise<void>;
-	drop(shard: ShardRef): Promise<void>;
-	/** Settles when no write accepted under a topology older than `version` is under way on the shard. */
-	settled(shard: ShardRef, version: number): Promise<void>;
+	/** The copy holds all that was acknowledged: on disk when it settles. Does nothing when there is none. */
+	markComplete(shard: ShardName): Promise<void>;
+	/** Gone from the disk when it settles. Idempotent. */
+	drop(shard: ShardName): Promise<void>;
+	/**
+	 * Settles when no write accepted under a topology older than `version` is under way on the shard. This node's view must be that
+	 * new already.
+	 */
+	settled(shard: ShardName, version: number): Promise<void>;
+	/** Every copy on the disk; those that are made or dropped meanwhile may be left out. */
+	list(): AsyncIterable<LocalCopy>;
 }
 
 /** Takes note that a node missed a write: on disk when it settles. Cheap when it is known already. */

@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import type { TenantId } from "../../base/ids.ts";
 import { HUB_LIMITS } from "../hub-limits.ts";
+import type { Topology } from "../models.ts";
 import type { usageQuerySchema, usageReportSchema } from "../request-schemas.ts";
 import type { HubDatabase, SqlRunner } from "./hub-database.ts";
 import { tenantNotFound } from "./tenant-store.ts";
@@ -59,7 +60,11 @@ export class UsageStore {
 			await sql`
 				DELETE FROM usage_reports WHERE node_id = ${report.node_id}
 				AND sequence <= ${report.sequence - HUB_LIMITS.usageSequencesKept}`;
-			for (const entry of report.entries) await addEntry(sql, report.node_id, entry);
+			// The last report of a node may come after it has left, when others hold what it held.
+			const holdsNothing = await isRetired(sql, report.node_id);
+			for (const entry of report.entries) {
+				await addEntry(sql, report.node_id, holdsNothing ? { ...entry, storage_bytes: 0, vectors: 0 } : entry);
+			}
 			for (const key of report.keys ?? []) {
 				const usedAtMs = Date.parse(key.last_used_at);
 				await sql`
@@ -88,6 +93,18 @@ export class UsageStore {
 		const usage = rows.slice(0, query.limit).map(totalsOfRow);
 		return { usage, next: rows.length > query.limit ? usage.at(-1)!.tenant_id : null };
 	}
+}
+
+/** Nodes have left: what they held others hold by now. What happened on them stays counted. */
+export async function dropStoredAmounts(sql: SqlRunner, nodeIds: readonly string[]): Promise<void> {
+	for (const nodeId of nodeIds) {
+		await sql`UPDATE usage_totals SET storage_bytes = 0, vectors = 0 WHERE node_id = ${nodeId}`;
+	}
+}
+
+async function isRetired(sql: SqlRunner, nodeId: string): Promise<boolean> {
+	const [row] = await sql<{ retired: string }[]>`SELECT retired FROM topology`;
+	return (JSON.parse(row!.retired) as Topology["retired"]).some(({ node_id }) => node_id === nodeId);
 }
 
 async function addEntry(sql: SqlRunner, nodeId: string, entry: UsageReportInput["entries"][number]): Promise<void> {
