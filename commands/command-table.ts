@@ -1,6 +1,11 @@
 import type { Command } from "@oclif/core";
 import { AuditList } from "./audit/list.ts";
 import { AuditVerify } from "./audit/verify.ts";
+import { ClusterDrain } from "./cluster/drain.ts";
+import { ClusterNodes } from "./cluster/nodes.ts";
+import { ClusterRebalance } from "./cluster/rebalance.ts";
+import { ClusterRemove } from "./cluster/remove.ts";
+import { ClusterStatus } from "./cluster/status.ts";
 import { CollectionCreate } from "./collection/create.ts";
 import { CollectionDelete } from "./collection/delete.ts";
 import { CollectionList } from "./collection/list.ts";
@@ -34,6 +39,11 @@ import { Usage } from "./usage.ts";
 export const COMMANDS: Readonly<Record<string, Command.Class>> = {
 	"audit:list": AuditList,
 	"audit:verify": AuditVerify,
+	"cluster:drain": ClusterDrain,
+	"cluster:nodes": ClusterNodes,
+	"cluster:rebalance": ClusterRebalance,
+	"cluster:remove": ClusterRemove,
+	"cluster:status": ClusterStatus,
 	"collection:create": CollectionCreate,
 	"collection:delete": CollectionDelete,
 	"collection:list": CollectionList,
@@ -66,6 +76,7 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
 
 export const TOPICS = {
 	audit: { description: "Read and check the log of who did what." },
+	cluster: { description: "Show the cluster and its nodes, and empty, drop and rebalance them." },
 	collection: { description: "Create, list, show and delete collections." },
 	config: { description: "Show and check the settings." },
 	key: { description: "Make, list, rotate, revoke and validate API keys." },

@@ -2,11 +2,13 @@ import { constants } from "node:fs";
 import { access, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { HiveError } from "../src/base/errors.ts";
+import type { HealthAnswer } from "./shared/cluster-view.ts";
 import type { CollectionInfo } from "./shared/collection-view.ts";
 import { CommandFailure, EXIT, toFailure } from "./shared/failure.ts";
 import {
 	type Finding,
 	judgeClock,
+	judgeCluster,
 	judgeCollections,
 	judgeDisk,
 	judgeOpenFiles,
@@ -25,7 +27,7 @@ const MARKS = { ok: ["ok", 32], warn: ["warn", 33], fail: ["fail", 31] } as cons
 
 export class Doctor extends NodeCommand {
 	static override summary =
-		"Look for what may go wrong: settings, disk, limits, the node, hub, key, clock, collections.";
+		"Look for what may go wrong: settings, disk, limits, the node, hub, key, clock, cluster, collections.";
 	static override description = "Exit code 1 when something fails; a warning alone is 0. Nothing is changed.";
 	static override examples = [
 		"<%= config.bin %> doctor",
@@ -44,7 +46,7 @@ export class Doctor extends NodeCommand {
 				detail: `hive-vector ${this.config.version}, ${process.platform}-${process.arch}, bun ${Bun.version}`,
 			},
 			settings.finding,
-			...(await checkFolder(resolve(dataDir))),
+			...(await checkFolder(resolve(dataDir), settings.secretFile)),
 			...(await checkOpenFiles()),
 			...(await this.checkNode(flags)),
 		];
@@ -60,7 +62,9 @@ export class Doctor extends NodeCommand {
 		return `${shown}  ${check.padEnd(15)} ${detail}\n${advice === undefined ? "" : `      ${"".padEnd(15)} ${advice}\n`}`;
 	}
 
-	private async checkSettings(path: string | undefined): Promise<{ finding: Finding; dataDir: string }> {
+	private async checkSettings(
+		path: string | undefined,
+	): Promise<{ finding: Finding; dataDir: string; secretFile?: string | undefined }> {
 		const { loadSettings } = await import("../src/node/settings.ts");
 		try {
 			const settings = loadSettings({ folder: process.cwd(), configPath: path, env: process.env });
@@ -68,6 +72,7 @@ export class Doctor extends NodeCommand {
 			return {
 				finding: { check: "settings", state: "ok", detail: `${set} set, the rest at their defaults` },
 				dataDir: settings.values.data_dir,
+				secretFile: settings.values.cluster.secret_file,
 			};
 		} catch (error) {
 			if (!(error instanceof HiveError)) throw error;
@@ -96,7 +101,8 @@ export class Doctor extends NodeCommand {
 				const answer = await asTenant.call<{ collections: readonly CollectionInfo[] }>("GET", "/collections");
 				collections.push(...answer.collections);
 			}
-			return [key, judgeCollections(collections, tenants.length - TENANTS_MAX)];
+			const cluster = isOperator ? [await checkCluster(node)] : [];
+			return [key, ...cluster, judgeCollections(collections, tenants.length - TENANTS_MAX)];
 		} catch (error) {
 			const failure = toFailure(error);
 			const advice = failure.more.advice ?? "see the node's log";
@@ -152,6 +158,15 @@ export class Doctor extends NodeCommand {
 	}
 }
 
+/** Only an operator's key is told. */
+async function checkCluster(node: NodeClient): Promise<Finding> {
+	const { problems, nodes } = await node.call<HealthAnswer>("GET", "/cluster/health");
+	return judgeCluster(
+		problems,
+		nodes.flatMap(({ version }) => version ?? []),
+	);
+}
+
 function versionFindings(body: unknown, ownVersion: string): readonly Finding[] {
 	const version = typeof body === "object" && body !== null && "version" in body ? body.version : undefined;
 	if (typeof version !== "string" || version === ownVersion) return [];
@@ -159,7 +174,8 @@ function versionFindings(body: unknown, ownVersion: string): readonly Finding[] 
 	return [{ check: "versions", state: "warn", detail, advice: "use the same version of both" }];
 }
 
-async function checkFolder(folder: string): Promise<readonly Finding[]> {
+/** @param secretFile of the cluster, where it is not in the folder */
+async function checkFolder(folder: string, secretFile: string | undefined): Promise<readonly Finding[]> {
 	const exists = await stat(folder).then(
 		(stats) => stats.isDirectory(),
 		() => false,
@@ -184,9 +200,14 @@ async function checkFolder(folder: string): Promise<readonly Finding[]> {
 	}
 	const disk = await statfs(place);
 	findings.push(judgeDisk(disk.bavail * disk.bsize, disk.blocks * disk.bsize, formatBytes));
-	const keyPath = join(folder, "admin.key");
-	const keyFile = await stat(keyPath).catch(() => undefined);
-	if (keyFile !== undefined) findings.push(judgeSecretMode(keyPath, keyFile.mode));
+	for (const [check, path] of [
+		["admin key file", join(folder, "admin.key")],
+		["cluster secret", secretFile ?? join(folder, "cluster.secret")],
+		["node key file", join(folder, "node.key")],
+	] as const) {
+		const file = await stat(path).catch(() => undefined);
+		if (file !== undefined) findings.push(judgeSecretMode(check, path, file.mode));
+	}
 	return findings;
 }
 

@@ -8,25 +8,27 @@ export class Serve extends ServerCommand {
 	static override summary = "Run a node.";
 	static override description = [
 		"Without --cluster it is single-tenant: on loopback it needs no key and works as tenant default. With --cluster it serves",
-		"many tenants, each with keys of its own; the first start writes an operator's key to <data-dir>/admin.key. Settings come",
-		"from the file, then HIVE_VECTOR_<SECTION>_<KEY>, then these flags; later wins. SIGTERM or Ctrl-C drains the node and",
-		"closes it.",
+		"many tenants, each with keys of its own; the first start writes an operator's key to <data-dir>/admin.key, and the secret",
+		"that lets other nodes in to <data-dir>/cluster.secret. With --join it becomes a member of a cluster that is there: it",
+		"needs a copy of that secret, and makes no tenant or key. Settings come from the file, then HIVE_VECTOR_<SECTION>_<KEY>,",
+		"then these flags; later wins. SIGTERM or Ctrl-C drains the node and closes it.",
 	].join(" ");
 	static override examples = [
 		"<%= config.bin %> serve",
 		"<%= config.bin %> serve --cluster --data-dir /var/lib/hive-vector",
+		"<%= config.bin %> serve --cluster --host 0.0.0.0 --join 10.0.0.1:7802",
 		"<%= config.bin %> serve --config /etc/hive-vector.yml --host 0.0.0.0 --cluster",
 	];
 	static override flags = {
 		...serverFlags,
 		cluster: Flags.boolean({ description: "serve many tenants, with keys" }),
 		join: Flags.string({
-			description: "address of a node to join; not in this version",
+			description: "address of a node to join, or dns:<name> of several; again for more",
 			multiple: true,
-			helpValue: "<multiaddress>",
+			helpValue: "<address>",
 		}),
 		listen: Flags.string({
-			description: "address for other nodes; without effect in this version",
+			description: "where to listen for other nodes [default: /ip4/0.0.0.0/tcp/7802]",
 			helpValue: "<multiaddress>",
 		}),
 		"insecure-open": Flags.boolean({ description: "listen beyond loopback without asking for keys" }),

@@ -66,9 +66,27 @@ export function judgeCollections(
 	};
 }
 
+/** @param versions of all nodes that were heard of */
+export function judgeCluster(problems: readonly string[], versions: readonly string[]): Finding {
+	const check = "cluster";
+	if (problems.length > 0) {
+		return {
+			check,
+			state: "warn",
+			detail: problems.join("; "),
+			advice: "`hive-vector cluster nodes` shows more; docs/runbooks.md says what to do",
+		};
+	}
+	const different = [...new Set(versions)].sort();
+	if (different.length > 1) {
+		const advice = "finish the upgrade: nodes of two versions may run together for its duration";
+		return { check, state: "warn", detail: `nodes run versions ${different.join(" and ")}`, advice };
+	}
+	return { check, state: "ok", detail: `${versions.length} ${versions.length === 1 ? "node" : "nodes"}, healthy` };
+}
+
 /** @param mode of a secret's file */
-export function judgeSecretMode(path: string, mode: number): Finding {
-	const check = "admin key file";
+export function judgeSecretMode(check: string, path: string, mode: number): Finding {
 	const bits = (mode & 0o777).toString(8).padStart(4, "0");
 	if ((mode & 0o077) === 0) return { check, state: "ok", detail: `${path}, mode ${bits}` };
 	return { check, state: "warn", detail: `${path} has mode ${bits}`, advice: `others can read it: chmod 600 ${path}` };

@@ -15,12 +15,12 @@ const SILENT: Progress = { update() {}, stop() {} };
 /**
  * A bar on `stream`.
  *
- * @param total in bytes or vectors; undefined: not known, so the amount done is shown alone
+ * @param total in the unit; undefined: not known, so the amount done is shown alone
  */
 export function startProgress(
 	stream: NodeJS.WritableStream,
 	terminal: Terminal,
-	unit: "bytes" | "vectors",
+	unit: "bytes" | "vectors" | "shards",
 	total: number | undefined,
 ): Progress {
 	if (!terminal.isTty || !terminal.color) return SILENT;

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import {
 	judgeClock,
+	judgeCluster,
 	judgeCollections,
 	judgeDisk,
 	judgeOpenFiles,
@@ -40,9 +41,22 @@ describe("what doctor makes of what it finds", () => {
 		});
 	});
 
+	test("what is wrong with the cluster is a warning in its own words, and so are nodes of two versions", () => {
+		expect(judgeCluster([], ["1.0.0"])).toEqual({ check: "cluster", state: "ok", detail: "1 node, healthy" });
+		expect(judgeCluster([], ["1.0.0", "1.0.0"]).detail).toBe("2 nodes, healthy");
+		expect(judgeCluster([], ["1.1.0", "1.0.0", "1.1.0"])).toMatchObject({
+			state: "warn",
+			detail: "nodes run versions 1.0.0 and 1.1.0",
+		});
+		expect(judgeCluster(["node_b is down", "the hub does not answer"], ["1.0.0", "1.1.0"])).toMatchObject({
+			state: "warn",
+			detail: "node_b is down; the hub does not answer",
+		});
+	});
+
 	test("a key file that others can read is a warning", () => {
-		expect(judgeSecretMode("admin.key", 0o100600).state).toBe("ok");
-		expect(judgeSecretMode("admin.key", 0o100644)).toMatchObject({
+		expect(judgeSecretMode("admin key file", "admin.key", 0o100600).state).toBe("ok");
+		expect(judgeSecretMode("admin key file", "admin.key", 0o100644)).toMatchObject({
 			state: "warn",
 			advice: expect.stringContaining("chmod 600"),
 		});
