@@ -31,7 +31,11 @@ export class LocalNode {
 		const port = freePort();
 		const url = `http://127.0.0.1:${port}`;
 		const flags = ["serve", "--data-dir", dataDir, "--port", String(port), ...(options.flags ?? [])];
-		if (options.cluster ?? true) flags.push("--cluster");
+		if (options.cluster ?? true) {
+			flags.push("--cluster");
+			// Many of them may run on one machine.
+			if (!flags.includes("--listen")) flags.push("--listen", "/ip4/127.0.0.1/tcp/0");
+		}
 		const startedAt = performance.now();
 		const child = Bun.spawn([BINARY, ...flags], {
 			stdin: "ignore",

@@ -1,0 +1,25 @@
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import { absentService } from "../hub/absent-service.ts";
+
+setDefaultTimeout(600_000);
+
+const ROOT = join(import.meta.dir, "..", "..");
+/** What scripts/chaos does once everything is built. */
+const IN_NAMESPACES = "mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && ip link set lo up && exec";
+const UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+const isPossible = Bun.spawnSync([...UNSHARE, "bash", "-c", `${IN_NAMESPACES} test -c /dev/net/tun`]).exitCode === 0;
+if (!isPossible) absentService("network namespaces can't be made here");
+
+test.skipIf(!isPossible)("three nodes keep their promises through every kind of fault", async () => {
+	const command = `${IN_NAMESPACES} "$0" scripts/chaos.ts --seed 1 --minutes 0.8`;
+	const run = Bun.spawn([...UNSHARE, "bash", "-c", command, process.execPath], {
+		cwd: ROOT,
+		stdout: "pipe",
+		stderr: "pipe",
+	});
+	const [output, errors] = await Promise.all([new Response(run.stdout).text(), new Response(run.stderr).text()]);
+	expect(await run.exited, `${output}\n${errors}`).toBe(0);
+	expect(output).toContain('"violations":0');
+});
