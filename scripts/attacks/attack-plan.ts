@@ -270,9 +270,12 @@ function foreignHeaders(
 		[["accept", "application/msgpack"]],
 	];
 	const actsElsewhere = !isByOperator && (operation.scope === "tenant" ? dice.chance(0.6) : dice.chance(0.3));
-	// What writes nobody knows what must be kept from writing it in the attacker's own tenant.
+	// What writes nobody knows what must be kept from writing it in the attacker's own tenant. What only operators may do nobody here can.
 	const mustActElsewhere =
-		operation.method !== "GET" && operation.pathFields.length === 0 && !BODY_MAKERS[operation.name];
+		operation.scope === "tenant" &&
+		operation.method !== "GET" &&
+		operation.pathFields.length === 0 &&
+		!BODY_MAKERS[operation.name];
 	if (!actsElsewhere && !(mustActElsewhere && !isByOperator)) return dice.pick(around);
 	return [...dice.pick(acting), ...(dice.chance(0.3) ? dice.pick(around) : [])];
 }
