@@ -25,6 +25,9 @@ const USAGE_FACTS_MAX = 5_000;
 /** After which a member that nobody answers says so. */
 const LONELY_MS = 10_000;
 
+/** A node whose calls are answered and whose heartbeats don't come for so long is connected to anew, and not again before. */
+const MUTE_MS_MAX = 10_000;
+
 /** Where the hub is, seen from this node. */
 export type HubSeat =
 	/** In this node alone: the others ask it through this one. */
@@ -58,6 +61,8 @@ export class ClusterMember {
 	readonly #parts: ClusterMemberParts;
 	readonly #stopping = new AbortController();
 	readonly #stopTasks: (() => void)[] = [];
+	/** When each node was connected to last, on the monotonic clock. */
+	readonly #connectedAtMs = new Map<NodeId, number>();
 	#isRepairing = false;
 	#hasLeft = false;
 	#seenVersion: number;
@@ -96,7 +101,10 @@ export class ClusterMember {
 			peerSawHubGoBack: () => directory.peerSawHubGoBack(),
 		});
 		directory.onNews((change) => this.#hearNews(change));
-		peers.onConnected((nodeId) => this.gossip.peerConnected(nodeId));
+		peers.onConnected((nodeId) => {
+			this.#connectedAtMs.set(nodeId, clock.monotonicMs());
+			this.gossip.peerConnected(nodeId);
+		});
 		this.gossip.onTopology((topology) => keeper.learn(topology));
 		this.gossip.onHeartbeat((heartbeat) => this.#hearHeartbeat(heartbeat));
 		keeper.onChange(() => this.#look());
@@ -128,7 +136,10 @@ export class ClusterMember {
 		this.gossip.start();
 		this.gossip.publishUsage([...meter.facts(peers.keeper.self)]);
 		this.#stopTasks.push(
-			systemEvery(FINISH_EVERY_MS, () => this.#finish()),
+			systemEvery(FINISH_EVERY_MS, () => {
+				this.#finish();
+				this.#reconnectMute();
+			}),
 			systemEvery(TELL_USAGE_EVERY_MS, () => this.#tellUsage()),
 		);
 		process.log.info({ addresses: peers.network.addresses }, "listens for other nodes");
@@ -288,6 +299,22 @@ export class ClusterMember {
 		keeper.finishWhenSettled(settledOf).catch((error: unknown) => {
 			process.log.info({ reason: String(error) }, "a change of the topology could not be finished yet");
 		});
+	}
+
+	/** Gossip has streams of its own, which may be lost where calls are not. */
+	#reconnectMute(): void {
+		const { peers, process } = this.#parts;
+		const nowMs = process.clock.monotonicMs();
+		const heard = this.gossip.heartbeats();
+		for (const { nodeId } of peers.keeper.peers()) {
+			const connectedAtMs = this.#connectedAtMs.get(nodeId);
+			if (connectedAtMs === undefined || !peers.network.isConnected(nodeId)) continue;
+			const heardAtMs = heard.get(nodeId)?.heardAtMs ?? Number.NEGATIVE_INFINITY;
+			if (nowMs - Math.max(heardAtMs, connectedAtMs) < MUTE_MS_MAX) continue;
+			process.log.warn({ node_id: nodeId }, "a node answers, and its gossip does not come: it is connected to anew");
+			this.#connectedAtMs.set(nodeId, nowMs);
+			peers.network.reconnect(nodeId, "its gossip does not come");
+		}
 	}
 
 	#tellUsage(): void {

@@ -83,7 +83,7 @@ export class MemberGossip implements PeerBroadcast {
 
 	/** There is a connection to a member. To be told again now and then: a stream may have been lost with another connection. */
 	connected(connection: Connection): void {
-		for (const listener of this.#listeners) void listener.onConnect?.(connection.remotePeer, connection);
+		for (const listener of this.#listeners) void listener.onConnect?.(connection.remotePeer, checked(connection));
 	}
 
 	disconnected(peerId: PeerId): void {
@@ -141,8 +141,11 @@ export class MemberGossip implements PeerBroadcast {
 		const guarded: Pick<Registrar, "handle" | "unhandle" | "register" | "unregister"> = {
 			handle: (protocol, handler, options) => {
 				const forMembers: StreamHandler = (stream, connection) => {
-					if (this.#signer(connection.remotePeer) !== undefined) return handler(stream, connection);
-					stream.abort(new Error("not a member"));
+					// One that it takes no notice of, as it does until it has started, would look well to the other side for ever.
+					if (this.#isStarted && this.#signer(connection.remotePeer) !== undefined) {
+						return handler(stream, checked(connection));
+					}
+					stream.abort(new Error("not a member, or not yet"));
 				};
 				return registrar.handle(protocol, forMembers, options);
 			},
@@ -158,6 +161,22 @@ export class MemberGossip implements PeerBroadcast {
 		return guarded as Registrar;
 	}
 }
+
+/** A connection whose new streams are open when they are given out: gossipsub takes a stream that was refused already for a good one. */
+const checked = (connection: Connection): Connection =>
+	new Proxy(connection, {
+		get(target, name) {
+			if (name !== "newStream") {
+				const value: unknown = Reflect.get(target, name, target);
+				return typeof value === "function" ? value.bind(target) : value;
+			}
+			return async (...args: Parameters<Connection["newStream"]>) => {
+				const stream = await target.newStream(...args);
+				if (stream.status !== "open") throw new Error(`the stream is ${stream.status}`);
+				return stream;
+			};
+		},
+	});
 
 /** Of gossipsub's some hundred metrics: how many bytes came and went. */
 function byteMeter(onBytes: MemberGossipParts["onBytes"]): Meters {

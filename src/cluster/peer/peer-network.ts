@@ -248,6 +248,11 @@ export class PeerNetwork implements PeerCalls, PeerMethods, PeerBroadcast {
 		}
 	}
 
+	/** Gives up the connections to a node, which is then dialled anew: something about them is wrong that calls don't show. */
+	reconnect(nodeId: NodeId, why: string): void {
+		this.#connections.giveUp(nodeId, why);
+	}
+
 	/** Multiaddresses at which nodes of this cluster were found on the local network. */
 	discovered(): readonly string[] {
 		return this.#host.discovered();
