@@ -1,5 +1,5 @@
-import { LRUCache } from "lru-cache";
 import type { NodeId, TenantId } from "../base/ids.ts";
+import { recentMap } from "../base/recent-map.ts";
 import type { Timers } from "../base/timers.ts";
 import type { HomeCalls } from "../cluster/accounts/home-calls.ts";
 import { BUCKET_KINDS } from "./bucket-kinds.ts";
@@ -30,7 +30,7 @@ export interface HeirLevelsParts {
 export class HeirLevels {
 	readonly #parts: HeirLevelsParts;
 	/** Spent from here, and perhaps full again. */
-	readonly #spent = new LRUCache<string, Subject>({ max: SUBJECTS_MAX });
+	readonly #spent = recentMap<string, Subject>(SUBJECTS_MAX);
 	readonly #changed = new Set<string>();
 	#callOff: (() => void) | undefined;
 	#isClosed = false;

@@ -1,6 +1,6 @@
-import { LRUCache } from "lru-cache";
 import { HiveError } from "../base/errors.ts";
 import type { TenantId } from "../base/ids.ts";
+import { recentMap } from "../base/recent-map.ts";
 import type { AccountGate } from "../cluster/accounts/account-types.ts";
 import type { Reservation, TenantUsage, WriteDemand } from "../cluster/tenant-types.ts";
 import type { HubDirectory } from "../hub/hub-client-types.ts";
@@ -28,7 +28,7 @@ export class QuotaGate implements AccountGate {
 	readonly #directory: Pick<HubDirectory, "tenant">;
 	readonly #byTenant = new Map<TenantId, TenantReservations>();
 	/** What was taken of each tenant's quota when only a share of the rest began to be granted. */
-	readonly #takenBefore = new LRUCache<TenantId, Room>({ max: SHARED_TENANTS_MAX });
+	readonly #takenBefore = recentMap<TenantId, Room>(SHARED_TENANTS_MAX);
 
 	constructor(directory: Pick<HubDirectory, "tenant">) {
 		this.#directory = directory;

@@ -1,7 +1,8 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import { HiveError } from "../base/errors.ts";
 import type { NodeId, TenantId } from "../base/ids.ts";
+import { recentMap } from "../base/recent-map.ts";
 import type { Timers } from "../base/timers.ts";
 import type { HomeCalls } from "../cluster/accounts/home-calls.ts";
 import { BUCKET_KINDS, type BucketIndex } from "./bucket-kinds.ts";
@@ -103,7 +104,7 @@ export class TokenLeases {
 
 	constructor(parts: TokenLeasesParts) {
 		this.#parts = parts;
-		this.#leases = new LRUCache({ max: SUBJECTS_MAX, dispose: (lease) => this.#giveBack(lease) });
+		this.#leases = recentMap(SUBJECTS_MAX, (lease) => this.#giveBack(lease));
 	}
 
 	/** @throws NO_QUORUM when neither the home nor the next one answers; OVERLOADED when too many wait for it */

@@ -1,5 +1,5 @@
-import { LRUCache } from "lru-cache";
 import type { TenantId } from "../base/ids.ts";
+import { recentMap } from "../base/recent-map.ts";
 import type { HubDirectory } from "../hub/hub-client-types.ts";
 import type { CollectionRecord } from "../hub/models.ts";
 import type { TenantAccounts } from "./accounts/account-types.ts";
@@ -33,7 +33,7 @@ export class TenantDirectory implements TenantSource {
 	readonly #parts: TenantDirectoryParts;
 	readonly #turns = new KeyedTurns<TenantId>();
 	/** Tenants whose folder was searched for what the hub no longer names. */
-	readonly #swept = new LRUCache<TenantId, true>({ max: TENANTS_REMEMBERED_MAX });
+	readonly #swept = recentMap<TenantId, true>(TENANTS_REMEMBERED_MAX);
 	/** A record that did not change keeps its handle. */
 	readonly #handles = new WeakMap<CollectionRecord, Collection>();
 

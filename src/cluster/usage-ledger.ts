@@ -1,7 +1,8 @@
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import { type ErrorCode, HiveError } from "../base/errors.ts";
 import type { CollectionId, TenantId } from "../base/ids.ts";
+import { recentMap } from "../base/recent-map.ts";
 import type { CollectionRecord } from "../hub/models.ts";
 import type { ShardStats, WriteResult } from "../storage/shard-types.ts";
 import type { TenantUsage } from "./tenant-types.ts";
@@ -116,7 +117,7 @@ export class UsageLedger {
 
 	constructor(parts: UsageLedgerParts) {
 		this.#parts = parts;
-		this.#tenants = new LRUCache({ max: parts.tenantsMax });
+		this.#tenants = recentMap(parts.tenantsMax);
 	}
 
 	/** Rises with every answer of a shard. A write that begins now is younger than all of them. */

@@ -1,5 +1,5 @@
-import { LRUCache } from "lru-cache";
 import type { CollectionId, TenantId } from "../base/ids.ts";
+import { recentMap } from "../base/recent-map.ts";
 import { HUB_LIMITS } from "./hub-limits.ts";
 import type { CollectionRecord } from "./models.ts";
 import { RecordCache, type RecordCacheOptions } from "./record-cache.ts";
@@ -11,7 +11,7 @@ export type CollectionMap = ReadonlyMap<string, CollectionRecord>;
 export class CollectionCache {
 	readonly #tenants: RecordCache<TenantId, CollectionMap>;
 	/** A change of a collection may come after the news of its end: its id is never used again. */
-	readonly #deleted = new LRUCache<CollectionId, true>({ max: HUB_LIMITS.deletedCollectionsMax });
+	readonly #deleted = recentMap<CollectionId, true>(HUB_LIMITS.deletedCollectionsMax);
 
 	/** A tenant counts as one entry and one more for each of its collections. */
 	constructor(options: Omit<RecordCacheOptions<TenantId, CollectionMap>, "weigh" | "onDrop">) {

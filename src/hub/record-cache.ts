@@ -30,9 +30,9 @@ export class RecordCache<Key extends string, Value> {
 		this.#options = options;
 		const { onDrop, weigh } = options;
 		this.#records = new LRUCache<Key, CachedRecord<Value>>({
-			...(weigh === undefined
-				? { max: options.entriesMax }
-				: { maxSize: options.entriesMax, sizeCalculation: (record) => weigh(record.value) }),
+			// Not the library's `max`, which sets aside room for all at once.
+			maxSize: options.entriesMax,
+			sizeCalculation: (record) => weigh?.(record.value) ?? 1,
 			...(onDrop !== undefined && { dispose: (record, key) => onDrop(record.value, key) }),
 		});
 	}

@@ -47,7 +47,6 @@ import { openClusterSecret } from "./folder-secrets.ts";
 import { type HubLink, openHubLink, usesHubOfMember } from "./hub-link.ts";
 import { explainListenError } from "./listen-error.ts";
 import { NodeState } from "./node-state.ts";
-import { openPeerParts } from "./peer-parts.ts";
 import { openShardsPerWorker, readProcessLimits } from "./process-limits.ts";
 import type { ProcessParts } from "./process-parts.ts";
 import type { Settings } from "./settings.ts";
@@ -128,8 +127,9 @@ async function startOn(
 	teardown.add(() => link.close());
 	const { directory } = link;
 
+	// Loaded only here: a node that is single-tenant does without libp2p.
 	const peers = cluster.enabled
-		? await openPeerParts({
+		? await (await import("./peer-parts.ts")).openPeerParts({
 				settings,
 				folder,
 				secret: openClusterSecret({

@@ -1,12 +1,12 @@
-import { LRUCache } from "lru-cache";
 import type { TenantId } from "../base/ids.ts";
+import { recentMap } from "../base/recent-map.ts";
 import type { TenantUsage } from "../cluster/tenant-types.ts";
 
 const TENANT_COUNT_MAX = 100_000;
 
 /** What answers say of a tenant's storage: fresh after work was done, from memory when a request was turned away. */
 export class StorageFacts {
-	readonly #usedBytesByTenant = new LRUCache<TenantId, number>({ max: TENANT_COUNT_MAX });
+	readonly #usedBytesByTenant = recentMap<TenantId, number>(TENANT_COUNT_MAX);
 
 	/**
 	 * @param isFresh asks for the present state; else what was last known suffices, and only a tenant never seen is asked for.

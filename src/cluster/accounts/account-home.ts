@@ -1,8 +1,8 @@
-import { LRUCache } from "lru-cache";
 import type { z } from "zod";
 import type { Clock } from "../../base/clock.ts";
 import { HiveError } from "../../base/errors.ts";
 import type { NodeId, TenantId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import type { Timers } from "../../base/timers.ts";
 import type { CollectionRecord } from "../../hub/models.ts";
 import type { Membership } from "../membership/membership-types.ts";
@@ -64,7 +64,7 @@ export class AccountHome {
 	readonly incarnation: string;
 	readonly #parts: AccountHomeParts;
 	readonly #open: OpenReservations;
-	readonly #kept = new LRUCache<TenantId, KeptAccount>({ max: TENANTS_MAX });
+	readonly #kept = recentMap<TenantId, KeptAccount>(TENANTS_MAX);
 	#change = 0;
 	#grantCount = 0;
 

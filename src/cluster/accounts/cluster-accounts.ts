@@ -1,5 +1,5 @@
-import { LRUCache } from "lru-cache";
 import type { CollectionId, NodeId, TenantId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import type { CollectionRecord } from "../../hub/models.ts";
 import type { WriteResult } from "../../storage/shard-types.ts";
 import type { TenantUsage, WriteDemand } from "../tenant-types.ts";
@@ -36,7 +36,7 @@ export class ClusterAccounts implements TenantAccounts {
 	readonly #home: AccountHome;
 	readonly #courier: NewsCourier;
 	readonly #recent: RecentUsage;
-	readonly #marks = new LRUCache<TenantId, HomeMark>({ max: MARKS_MAX });
+	readonly #marks = recentMap<TenantId, HomeMark>(MARKS_MAX);
 	/** The last batch of news that each node's process brought. */
 	readonly #batches = new Map<NodeId, { readonly incarnation: string; readonly sequence: number }>();
 

@@ -1,8 +1,8 @@
-import { LRUCache } from "lru-cache";
 import type { z } from "zod";
 import type { Clock } from "../../base/clock.ts";
 import { HiveError } from "../../base/errors.ts";
 import type { NodeId, TenantId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import { type PeerCalls, PeerFailure, type PeerMethods } from "../peer/peer-types.ts";
 
@@ -46,9 +46,7 @@ export class HomeCalls {
 	readonly #handlers = new Map<string, (question: HomeQuestion, asker: NodeId) => Promise<unknown>>();
 	readonly #avoidedUntilMs = new Map<NodeId, number>();
 	/** Tenants that a node asked for as their new home, of which this one had not heard yet. */
-	readonly #yielded = new LRUCache<TenantId, { readonly to: NodeId; readonly untilMs: number }>({
-		max: YIELDED_TENANTS_MAX,
-	});
+	readonly #yielded = recentMap<TenantId, { readonly to: NodeId; readonly untilMs: number }>(YIELDED_TENANTS_MAX);
 
 	constructor(parts: HomeCallsParts) {
 		this.#parts = parts;

@@ -1,6 +1,6 @@
-import { LRUCache } from "lru-cache";
 import type { Clock } from "../../base/clock.ts";
 import type { TenantId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import type { Timers } from "../../base/timers.ts";
 import type { UsageChange } from "../usage-ledger.ts";
 import { noHome } from "./home-calls.ts";
@@ -34,7 +34,7 @@ export interface RecentUsageParts {
 /** What homes told last of what tenants use, with what this node's own writes changed since. */
 export class RecentUsage {
 	readonly #parts: RecentUsageParts;
-	readonly #known = new LRUCache<TenantId, Known>({ max: TENANTS_MAX });
+	readonly #known = recentMap<TenantId, Known>(TENANTS_MAX);
 
 	constructor(parts: RecentUsageParts) {
 		this.#parts = parts;

@@ -1,5 +1,5 @@
-import { LRUCache } from "lru-cache";
 import type { CollectionId, NodeId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import type { Topology, TopologyMember } from "../../hub/models.ts";
 import type { Placement, TopologyView } from "./membership-types.ts";
 import { Ring } from "./ring.ts";
@@ -17,8 +17,8 @@ export class RingTopologyView implements TopologyView {
 	readonly #next: Ring;
 	readonly #removed: ReadonlySet<NodeId>;
 	readonly #shares: ReadonlyMap<NodeId, number>;
-	readonly #placements = new LRUCache<string, Placement>({ max: PLACEMENTS_REMEMBERED_MAX });
-	readonly #homes = new LRUCache<string, readonly NodeId[]>({ max: HOMES_REMEMBERED_MAX });
+	readonly #placements = recentMap<string, Placement>(PLACEMENTS_REMEMBERED_MAX);
+	readonly #homes = recentMap<string, readonly NodeId[]>(HOMES_REMEMBERED_MAX);
 
 	/** @param topology with one member at least that is not `removed` */
 	constructor(topology: Topology) {

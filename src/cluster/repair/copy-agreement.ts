@@ -1,6 +1,6 @@
-import { LRUCache } from "lru-cache";
 import type { Clock } from "../../base/clock.ts";
 import type { NodeId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import type { ShardRef } from "../../shards/pool-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import { ReplicaFailure, type ReplicaPort } from "../replication/replica-types.ts";
@@ -30,7 +30,7 @@ export interface CopyAgreementParts {
  */
 export class CopyAgreement {
 	readonly #parts: CopyAgreementParts;
-	readonly #toldMs = new LRUCache<string, number>({ max: REPAIR_LIMITS.repairAgreementsMax });
+	readonly #toldMs = recentMap<string, number>(REPAIR_LIMITS.repairAgreementsMax);
 
 	constructor(parts: CopyAgreementParts) {
 		this.#parts = parts;

@@ -1,6 +1,6 @@
-import { LRUCache } from "lru-cache";
 import type { Clock } from "../../base/clock.ts";
 import type { NodeId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import type { Timers } from "../../base/timers.ts";
 import type { ShardName, ShardRef } from "../../shards/pool-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
@@ -41,9 +41,9 @@ export class RepairLoop {
 	readonly #task: BackgroundTask;
 	readonly #agreement: CopyAgreement;
 	/** Which copies of a shard agreed last, and when, on the monotonic clock. */
-	readonly #agreed = new LRUCache<string, Agreement>({ max: REPAIR_LIMITS.repairAgreementsMax });
+	readonly #agreed = recentMap<string, Agreement>(REPAIR_LIMITS.repairAgreementsMax);
 	/** Written to since this node compared them with another node's, as far as is remembered. */
-	readonly #touched = new LRUCache<string, true>({ max: REPAIR_LIMITS.repairAgreementsMax });
+	readonly #touched = recentMap<string, true>(REPAIR_LIMITS.repairAgreementsMax);
 	/** Since when the nodes that live do so without interruption, as far as was seen. */
 	readonly #liveSinceMs = new Map<NodeId, number>();
 	/** To be compared before all others. */

@@ -1,6 +1,6 @@
-import { LRUCache } from "lru-cache";
 import { HiveError } from "../../base/errors.ts";
 import type { NodeId, VectorId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import type { ShardCalls, ShardRef } from "../../shards/pool-types.ts";
 import { VERSION_BYTES, versionMs } from "../../storage/hybrid-clock.ts";
 import type { ShardDigest, VersionedRows, VersionList } from "../../storage/shard-types.ts";
@@ -72,7 +72,7 @@ interface Pass extends Direction, PassOptions {
  */
 export class ShardReconciler implements Reconciler {
 	readonly #parts: ShardReconcilerParts;
-	readonly #bucketCounts = new LRUCache<string, number>({ max: BUCKET_COUNTS_REMEMBERED_MAX });
+	readonly #bucketCounts = recentMap<string, number>(BUCKET_COUNTS_REMEMBERED_MAX);
 
 	constructor(parts: ShardReconcilerParts) {
 		this.#parts = parts;

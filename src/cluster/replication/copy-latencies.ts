@@ -1,6 +1,6 @@
-import { LRUCache } from "lru-cache";
 import type { Clock } from "../../base/clock.ts";
 import type { NodeId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import { REPLICATION_LIMITS } from "./replication-limits.ts";
 
 /** How much the newest answer counts. */
@@ -11,7 +11,7 @@ const AVOIDED_MS = 2_000;
 /** What nodes usually take to answer, and who does not answer at present. */
 export class CopyLatencies {
 	readonly #clock: Clock;
-	readonly #usualMs = new LRUCache<string, number>({ max: REPLICATION_LIMITS.latenciesMax });
+	readonly #usualMs = recentMap<string, number>(REPLICATION_LIMITS.latenciesMax);
 	readonly #avoidedUntilMs = new Map<NodeId, number>();
 
 	constructor(clock: Clock) {

@@ -1,5 +1,5 @@
-import { LRUCache } from "lru-cache";
 import type { CollectionId } from "../../base/ids.ts";
+import { recentMap } from "../../base/recent-map.ts";
 import type { ShardName, ShardPool, ShardRef } from "../../shards/pool-types.ts";
 import type { CollectionFolders } from "../collection-folders.ts";
 import { KeyedTurns } from "../keyed-turns.ts";
@@ -29,7 +29,7 @@ interface Wish {
  */
 export class DiskCopies implements LocalCopies {
 	readonly #parts: DiskCopiesParts;
-	readonly #registers = new LRUCache<CollectionId, CopyRegister>({ max: REPLICATION_LIMITS.collectionsRememberedMax });
+	readonly #registers = recentMap<CollectionId, CopyRegister>(REPLICATION_LIMITS.collectionsRememberedMax);
 	/** One at a time reads or changes a collection's register. */
 	readonly #turns = new KeyedTurns<CollectionId>();
 	/** By collection, those that the next turn makes together. */
