@@ -1,5 +1,6 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
+import { ABSENT, DocumentHistory, stateOf } from "../../scripts/chaos-parts/history.ts";
 import { absentService } from "../hub/absent-service.ts";
 
 setDefaultTimeout(600_000);
@@ -22,4 +23,19 @@ test.skipIf(!isPossible)("three nodes keep their promises through every kind of 
 	const [output, errors] = await Promise.all([new Response(run.stdout).text(), new Response(run.stderr).text()]);
 	expect(await run.exited, `${output}\n${errors}`).toBe(0);
 	expect(output).toContain('"violations":0');
+});
+
+test("what was acknowledged and is not there, or is back, would be seen", () => {
+	const history = new DocumentHistory();
+	expect(history.allows(ABSENT)).toBe(true);
+	history.acknowledged(stateOf(1, 0));
+	history.acknowledged(stateOf(2, 0));
+	expect([stateOf(2, 0), stateOf(1, 0), ABSENT].map((seen) => history.allows(seen))).toEqual([true, false, false]);
+	history.acknowledged(ABSENT);
+	expect([ABSENT, stateOf(2, 0)].map((seen) => history.allows(seen))).toEqual([true, false]);
+	// Nobody knows what became of it: both may be, now and later, and nothing else.
+	history.uncertain(stateOf(3, 0));
+	expect([ABSENT, stateOf(3, 0), stateOf(2, 0)].map((seen) => history.allows(seen))).toEqual([true, true, false]);
+	history.acknowledged(stateOf(4, 0));
+	expect([stateOf(4, 0), stateOf(3, 0), ABSENT].map((seen) => history.allows(seen))).toEqual([true, true, false]);
 });
