@@ -17,6 +17,10 @@ const doors = [
 	["prom-client", "^src/observe/"],
 	["pino", "^src/observe/"],
 	["@oclif/core", "^(bin|commands)/"],
+	["libp2p", "^src/cluster/peer/"],
+	["@libp2p/[^/]+", "^src/cluster/peer/"],
+	["@multiformats/multiaddr", "^src/cluster/peer/"],
+	["msgpackr", "^src/cluster/peer/"],
 ].map(([name, place]) => ({
 	name: `door-of-${name.replace(/\W+/g, "-")}`,
 	severity: "error",

@@ -7,7 +7,7 @@ import { SlotFile } from "../access/slot-file.ts";
 import { SubjectSlots } from "../access/subject-slots.ts";
 import { UsageMeter } from "../access/usage-meter.ts";
 import { createRestServer } from "../api/rest/rest-server.ts";
-import type { NodeId, TenantId } from "../base/ids.ts";
+import type { NodeId } from "../base/ids.ts";
 import { systemTimers } from "../base/timers.ts";
 import { CollectionLists } from "../cluster/collection-lists.ts";
 import { GossipedRecords } from "../cluster/gossip/gossiped-records.ts";
@@ -20,15 +20,12 @@ import { HintFolder } from "../cluster/repair/hint-storage.ts";
 import { REPAIR_LIMITS } from "../cluster/repair/repair-limits.ts";
 import { nodeTag } from "../cluster/replication/version-clock.ts";
 import { copiesOfShard } from "../cluster/shard-copies.ts";
-import type { TenantDirectory } from "../cluster/tenant-directory.ts";
-import { ChangeFeed } from "../hub/change-feed.ts";
 import type { HeardMark } from "../hub/hub-directory.ts";
 import { HubWebhooks } from "../hub/hub-webhook.ts";
 import type { RateLimits } from "../hub/models.ts";
 import { EventLoopLag, systemEvery } from "../observe/event-loop-lag.ts";
 import type { Log } from "../observe/log.ts";
 import { Metrics } from "../observe/metrics.ts";
-import type { AuditTrail } from "../operations/audit-trail.ts";
 import { LoopTurns } from "../operations/loop-turns.ts";
 import { OPERATIONS } from "../operations/operation-table.ts";
 import { OperationPipeline } from "../operations/pipeline.ts";
@@ -44,7 +41,8 @@ import { NodeClusterControl } from "./cluster-control.ts";
 import { ClusterMember } from "./cluster-member.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
 import { openClusterSecret } from "./folder-secrets.ts";
-import { type HubLink, openHubLink, usesHubOfMember } from "./hub-link.ts";
+import { followHub } from "./hub-follower.ts";
+import { openHubLink, usesHubOfMember } from "./hub-link.ts";
 import { explainListenError } from "./listen-error.ts";
 import { NodeState } from "./node-state.ts";
 import { openShardsPerWorker, readProcessLimits } from "./process-limits.ts";
@@ -56,6 +54,7 @@ import { Teardown } from "./teardown.ts";
 import { readTlsFiles } from "./tls-files.ts";
 import { UsageOutbox } from "./usage-outbox.ts";
 import { UsageReporter } from "./usage-reporter.ts";
+import { reportUsageUntilStopped } from "./usage-schedule.ts";
 
 export interface RunningNode {
 	/** `http://127.0.0.1:7801`, without a slash at the end. */
@@ -76,12 +75,8 @@ export interface RunningNode {
 	stop(): Promise<void>;
 }
 
-/** How long one question for changes stays open at the hub, and a connection that died may go unnoticed. */
-const FEED_WAIT_SECONDS = 10;
 /** A hub that is away must not hold up a start. */
 const ENTER_PATIENCE_MS = 1_000;
-/** A hub that is away must not hold up a stop. */
-const LAST_REPORT_MS_MAX = 3_000;
 
 /**
  * Puts a node together and starts it: what `hive-vector serve` does. It takes requests when the promise settles.
@@ -269,22 +264,22 @@ async function startOn(
 	teardown.add(reportUsageUntilStopped(reporter, stored, hub.usage_report_interval, log));
 
 	const access = await openAccess(settings, folder, directory, company, parts, teardown);
-	const feed = followHub(
-		link,
+	const feed = followHub({
+		directory,
 		folder,
 		tenants,
-		async (tenantId) => {
+		onTenantGone: async (tenantId) => {
 			meter.forget(tenantId, (await directory.tenant(tenantId))?.created_at);
 			limiter.forgetTenant(tenantId);
 			shares.forgetTenant(tenantId);
 			stored.forget(tenantId);
 			metrics.forgetTenant(tenantId);
 		},
-		() => peers?.keeper.refresh(peers.keeper.topology.version + 1),
-		() => member === undefined || member.isSettled,
-		access.auditTrail,
-		parts,
-	);
+		onGap: () => peers?.keeper.refresh(peers.keeper.topology.version + 1),
+		isHubExpected: () => member === undefined || member.isSettled,
+		auditTrail: access.auditTrail,
+		process: parts,
+	});
 	if (peers !== undefined) {
 		member = new ClusterMember({
 			peers,
@@ -448,73 +443,4 @@ function defaultRateLimits(settings: Settings): Partial<RateLimits> | undefined 
 		settings.explicitlySet(`rate_limits.${name as keyof RateLimits}`),
 	);
 	return chosen.length === 0 ? undefined : Object.fromEntries(chosen);
-}
-
-/** @returns stops the reports, after a last one if the hub takes it in time. */
-function reportUsageUntilStopped(
-	reporter: UsageReporter,
-	stored: StoredUsage,
-	intervalSeconds: number,
-	log: Log,
-): () => Promise<void> {
-	const report = async (): Promise<void> => {
-		try {
-			await reporter.report();
-			stored.save();
-		} catch (err) {
-			log.warn({ err }, "usage could not be reported; it will be sent again");
-		}
-	};
-	const timer = setInterval(() => void report(), intervalSeconds * 1000);
-	timer.unref();
-	return async () => {
-		clearInterval(timer);
-		const { promise: tooLate, resolve } = Promise.withResolvers<void>();
-		const lastTimer = setTimeout(resolve, LAST_REPORT_MS_MAX);
-		await Promise.race([report(), tooLate]);
-		clearTimeout(lastTimer);
-	};
-}
-
-/** Keeps the cache and the disk in step with what the hub decided, wherever it was asked for. */
-function followHub(
-	{ directory }: HubLink,
-	folder: DataFolder,
-	tenants: TenantDirectory,
-	onTenantGone: (tenantId: TenantId) => Promise<void>,
-	onGap: () => Promise<void> | undefined,
-	isHubExpected: () => boolean,
-	auditTrail: AuditTrail | undefined,
-	{ random, log }: ProcessParts,
-): ChangeFeed {
-	return new ChangeFeed({
-		hub: directory.hub,
-		directory,
-		cursors: {
-			load: async () => folder.readCounter("cursor"),
-			save: async (cursor) => folder.writeCounter("cursor", cursor),
-		},
-		subscribers: [
-			{
-				onChange: (change) => auditTrail?.hubChanged(change),
-				onCollectionDeleted: (tenantId) => tenants.sweepTenant(tenantId as TenantId),
-				onTenantDeleted: async (tenantId) => {
-					await tenants.sweepTenant(tenantId as TenantId);
-					await onTenantGone(tenantId as TenantId);
-				},
-				onGap: async () => {
-					await onGap();
-					await tenants.dropUnknownTenants();
-				},
-			},
-		],
-		waitSeconds: FEED_WAIT_SECONDS,
-		random,
-		onFailure: (err, what) => {
-			// A hub that is away fails again and again: a line each, not a stack.
-			const level = isHubExpected() ? "warn" : "debug";
-			if (what === "poll") log[level]({ reason: (err as Error).message }, "the hub did not tell what changed");
-			else log.warn({ err }, "a change could not be carried out");
-		},
-	});
 }
