@@ -92,8 +92,10 @@ export class Doctor extends NodeCommand {
 			return [{ check: "key", state: "fail", detail: failure.message, advice }];
 		}
 		const key: Finding = { check: "key", state: "ok", detail: `lets you in as tenant ${tenantId}` };
+		const isOperator = tenantId === "system";
+		// Told first: what is wrong there may be why nothing else can be found out.
+		const cluster = isOperator ? [await checkCluster(node)] : [];
 		try {
-			const isOperator = tenantId === "system";
 			const tenants = isOperator ? (await listTenants(node)).filter(({ active }) => active) : [{ id: tenantId }];
 			const collections: CollectionInfo[] = [];
 			for (const { id } of tenants.slice(0, TENANTS_MAX)) {
@@ -101,12 +103,11 @@ export class Doctor extends NodeCommand {
 				const answer = await asTenant.call<{ collections: readonly CollectionInfo[] }>("GET", "/collections");
 				collections.push(...answer.collections);
 			}
-			const cluster = isOperator ? [await checkCluster(node)] : [];
 			return [key, ...cluster, judgeCollections(collections, tenants.length - TENANTS_MAX)];
 		} catch (error) {
 			const failure = toFailure(error);
 			const advice = failure.more.advice ?? "see the node's log";
-			return [key, { check: "collections", state: "fail", detail: failure.message, advice }];
+			return [key, ...cluster, { check: "collections", state: "fail", detail: failure.message, advice }];
 		}
 	}
 
@@ -160,11 +161,21 @@ export class Doctor extends NodeCommand {
 
 /** Only an operator's key is told. */
 async function checkCluster(node: NodeClient): Promise<Finding> {
-	const { problems, nodes } = await node.call<HealthAnswer>("GET", "/cluster/health");
-	return judgeCluster(
-		problems,
-		nodes.flatMap(({ version }) => version ?? []),
-	);
+	try {
+		const { problems, nodes } = await node.call<HealthAnswer>("GET", "/cluster/health");
+		return judgeCluster(
+			problems,
+			nodes.flatMap(({ version }) => version ?? []),
+		);
+	} catch (error) {
+		const failure = toFailure(error);
+		return {
+			check: "cluster",
+			state: "fail",
+			detail: failure.message,
+			advice: failure.more.advice ?? "see the node's log",
+		};
+	}
 }
 
 function versionFindings(body: unknown, ownVersion: string): readonly Finding[] {

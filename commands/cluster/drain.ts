@@ -34,7 +34,7 @@ export class ClusterDrain extends ClusterCommand {
 		const change = await node.call<MemberChange>("POST", path);
 		const hasLeft = change.state === "gone";
 		if (!hasLeft && flags.wait) {
-			const { topology_version } = await watchLeaving(this.watchParts(node), args.node);
+			const { topology_version = change.topology_version } = await watchLeaving(this.watchParts(node), args.node);
 			this.print(`${args.node} has left: it can be stopped\n`);
 			return { node_id: args.node, state: "gone", topology_version };
 		}

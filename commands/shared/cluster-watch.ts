@@ -1,4 +1,5 @@
 import { movesLeft, type NodesAnswer } from "./cluster-view.ts";
+import { CommandFailure } from "./failure.ts";
 import type { Progress } from "./progress.ts";
 
 /** Between two looks at the cluster. */
@@ -43,9 +44,19 @@ export async function watchMoves(
 	}
 }
 
-/** Until the node is no member any more. */
-export const watchLeaving = (parts: WatchParts, nodeId: string): Promise<NodesAnswer> =>
-	watchMoves(parts, ({ nodes }) => nodes.every((node) => node.node_id !== nodeId), 1);
+/** Until the node is no member any more, as others say or as it says itself. */
+export const watchLeaving = async (
+	parts: WatchParts,
+	nodeId: string,
+): Promise<{ readonly topology_version?: number }> => {
+	try {
+		return await watchMoves(parts, ({ nodes }) => nodes.every((node) => node.node_id !== nodeId), 1);
+	} catch (error) {
+		// The one that was asked is the one that has gone.
+		if (error instanceof CommandFailure && error.code === "NODE_DRAINING") return {};
+		throw error;
+	}
+};
 
 /** Until nothing moves and nothing has to. */
 export const watchRebalance = (parts: WatchParts): Promise<NodesAnswer> =>

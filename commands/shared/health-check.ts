@@ -55,7 +55,16 @@ export function judgeCollections(
 ): Finding {
 	const check = "collections";
 	const damaged = collections.filter(({ index_state: state }) => state === "damaged");
+	const unreachable = collections.filter(({ index_state: state }) => state === "unreachable");
 	const rest = leftOut > 0 ? `; ${leftOut} tenants were not looked at` : "";
+	if (damaged.length === 0 && unreachable.length > 0) {
+		return {
+			check,
+			state: "fail",
+			detail: `${unreachable.length} of ${collections.length} can't be reached: ${unreachable.map(({ full_name: name }) => name).join(", ")}${rest}`,
+			advice: "the nodes that hold them are down: see `hive-vector cluster status`",
+		};
+	}
 	if (damaged.length === 0) return { check, state: "ok", detail: `${collections.length} can be used${rest}` };
 	const named = damaged.map(({ full_name: name, damage }) => (damage === undefined ? name : `${name} (${damage})`));
 	return {

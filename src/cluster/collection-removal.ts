@@ -25,8 +25,9 @@ export class CollectionRemoval {
 	}
 
 	/** The hub has deleted the collection: nothing may be asked of it any more. What lies here of it is for `remove`. */
-	heard(collectionId: CollectionId): void {
+	heard(tenantId: TenantId, collectionId: CollectionId): void {
 		this.#parts.deleted.add(collectionId);
+		this.#parts.hints.forgetCollection(tenantId, collectionId);
 	}
 
 	/** Closes the shards and removes all files. Idempotent. */

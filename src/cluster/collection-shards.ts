@@ -1,6 +1,8 @@
 import { HiveError } from "../base/errors.ts";
 import type { CollectionRecord } from "../hub/models.ts";
 import type { DeletedCollections } from "./deleted-collections.ts";
+import type { Membership } from "./membership/membership-types.ts";
+import { reachTopology } from "./membership/reach-topology.ts";
 import type { ReplicatedShard } from "./replication/replicated-shard.ts";
 import type { Replication } from "./replication/replication.ts";
 import { shardRefsOf } from "./shard-refs.ts";
@@ -11,6 +13,7 @@ export interface CollectionShardsParts {
 	/** Which a handle from before can't know. */
 	readonly deleted: DeletedCollections;
 	readonly isClusterMode: boolean;
+	readonly membership: Pick<Membership, "view" | "refresh">;
 	/** A call ended in a way that leaves open what it did. */
 	readonly doubt: (record: CollectionRecord, shardIndex: number) => void;
 	/** Asks the hub whether it still names the collection. @throws COLLECTION_NOT_FOUND, HUB_UNAVAILABLE */
@@ -42,8 +45,9 @@ export class CollectionShards {
 
 	/** @throws COLLECTION_NOT_FOUND once the collection is deleted; else what the shard threw */
 	async call<Answer>(shardIndex: number, ask: (shard: ReplicatedShard) => Promise<Answer>): Promise<Answer> {
-		const { deleted, doubt } = this.#parts;
+		const { deleted, doubt, membership } = this.#parts;
 		if (deleted.has(this.record.id)) throw collectionNotFound(this.record.name);
+		await reachTopology(membership, this.record.topology_version);
 		try {
 			return await ask(this.#shards[shardIndex]!);
 		} catch (error) {

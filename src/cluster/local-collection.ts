@@ -32,6 +32,12 @@ export interface LocalCollectionParts {
 	readonly shards: CollectionShards;
 	readonly writer: AdmittedWriter;
 	readonly changeRecord: ChangeRecord;
+	/**
+	 * Sees to it that as many copies are made, or dropped, as are wanted from now on. To be called before the record says so.
+	 *
+	 * @returns the version of the topology that the record has to name; undefined on a node without one
+	 */
+	readonly changeReplicas: (replicas: number) => Promise<number | undefined>;
 	/** The shards as they are to be called once the record has changed. */
 	readonly shardsOf: (record: CollectionRecord) => CollectionShards;
 }
@@ -180,7 +186,9 @@ export class LocalCollection implements Collection {
 
 	/** An open shard hears of it with its next call. */
 	async reconfigure(patch: CollectionPatch): Promise<CollectionRecord> {
-		return this.#parts.changeRecord(() => patch);
+		if (patch.replicas === undefined) return this.#parts.changeRecord(() => patch);
+		const version = await this.#parts.changeReplicas(patch.replicas);
+		return this.#parts.changeRecord(() => (version === undefined ? patch : { ...patch, topology_version: version }));
 	}
 
 	#splitSelector(selector: Selector): { shardIndex: number; part: Selector }[] {

@@ -24,6 +24,10 @@ export interface TenantDirectoryParts {
 	readonly accounts: TenantAccounts;
 	readonly shardsOf: (record: CollectionRecord) => CollectionShards;
 	readonly news: HubNewsWire;
+	/** Settles when what the hub says may be acted on. @throws HUB_UNAVAILABLE */
+	readonly confirmHub: () => Promise<void>;
+	/** @see LocalCollectionParts */
+	readonly changeReplicas: (record: CollectionRecord, replicas: number) => Promise<number | undefined>;
 	/** For what nobody waits for. */
 	readonly log: (message: string, facts: Readonly<Record<string, unknown>>) => void;
 }
@@ -135,10 +139,12 @@ export class TenantDirectory implements TenantSource {
 	}
 
 	async #removeAllBut(tenantId: TenantId, kept: readonly CollectionRecord[]): Promise<void> {
+		const { folders, removal, confirmHub } = this.#parts;
 		const keptIds = new Set(kept.map((record) => record.id));
-		for (const collectionId of await this.#parts.folders.collections(tenantId)) {
-			if (!keptIds.has(collectionId)) await this.#parts.removal.remove(tenantId, collectionId);
-		}
+		const removed = (await folders.collections(tenantId)).filter((collectionId) => !keptIds.has(collectionId));
+		if (removed.length === 0) return;
+		await confirmHub();
+		for (const collectionId of removed) await removal.remove(tenantId, collectionId);
 	}
 
 	#handleOf(record: CollectionRecord): Collection {
@@ -154,6 +160,7 @@ export class TenantDirectory implements TenantSource {
 					collections: () => this.collections(record.tenant_id),
 				}),
 				changeRecord: (decide) => tenant.changeRecord(record, decide),
+				changeReplicas: (replicas) => this.#parts.changeReplicas(record, replicas),
 				shardsOf,
 			});
 			this.#handles.set(record, handle);

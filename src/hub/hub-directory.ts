@@ -31,6 +31,8 @@ export interface HubDirectoryOptions {
 	readonly staleTtlSeconds: number;
 	/** Of keys, of tenants, and of collections with their tenants. */
 	readonly entriesMax: number;
+	/** Whether the hub is one not to be followed. Then it counts as one that does not answer. */
+	readonly isRefused?: () => boolean;
 	/** Asked before the hub is. */
 	readonly shared?: RecordExchange | undefined;
 	/** For a node that hears of changes from others; what it heard of itself its feed knows. */
@@ -51,6 +53,7 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 	readonly #collections: CollectionCache;
 	readonly #unknownKeys: RecordCache<string, true>;
 	readonly #recent: RecentChanges;
+	readonly #isRefused: () => boolean;
 	readonly #shared: RecordExchange | undefined;
 	readonly #heardMark: HeardMark | undefined;
 	#markedTo: number;
@@ -69,6 +72,7 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 		this.#onLookup = options.onLookup ?? (() => {});
 		const staleWaitMs = options.staleWaitMs ?? HUB_LIMITS.staleWaitMs;
 		this.#availability = new HubAvailability({ clock, staleWaitMs, onLookup: this.#onLookup });
+		this.#isRefused = options.isRefused ?? (() => false);
 		this.#shared = options.shared;
 		this.#heardMark = options.heardMark;
 		this.#markedTo = options.heardMark?.load() ?? 0;
@@ -86,7 +90,7 @@ export class CachedHubDirectory implements HubDirectory, HubNews {
 	}
 
 	get connected(): boolean {
-		return this.#availability.connected;
+		return this.#availability.connected && !this.#isRefused();
 	}
 
 	cachedKey(keyHash: string): KeyLookup | undefined {

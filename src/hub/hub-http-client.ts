@@ -6,6 +6,7 @@ import { backoffMs, pause } from "./backoff.ts";
 import { CallSlots } from "./call-slots.ts";
 import { type CallVerdict, CircuitBreaker, CircuitOpenError } from "./circuit-breaker.ts";
 import { openDeadline, orAborted } from "./deadline.ts";
+import type { HubAge } from "./hub-age.ts";
 import { PASSED_ON, readHubAnswer } from "./hub-answer.ts";
 import type { HubClient } from "./hub-client-types.ts";
 import { HUB_LIMITS } from "./hub-limits.ts";
@@ -60,6 +61,8 @@ export interface HubHttpClientOptions {
 	readonly maxConcurrent: number;
 	readonly clock: Clock;
 	readonly random: RandomBytes;
+	/** Absent: whichever hub answers is followed. */
+	readonly age?: HubAge | undefined;
 	readonly onCall?: (endpoint: string, outcome: HubCallOutcome, seconds: number) => void;
 }
 
@@ -238,6 +241,10 @@ export class HubHttpClient implements HubClient {
 			poll: { waitSeconds, signal },
 		});
 		this.#breaker.close();
+		const { age } = this.#options;
+		// A page that goes on from the last is of the hub that is followed.
+		const isAnew = cursor === undefined || page.reset || age?.refusal !== undefined;
+		if (isAnew) await age?.check(() => this.getTopology());
 		return page;
 	}
 
@@ -271,6 +278,8 @@ export class HubHttpClient implements HubClient {
 	/** The long poll tries its luck whatever became of the last calls: it is how a hub that is back is noticed. */
 	async #call<Schema extends z.ZodType>(call: Call<Schema>): Promise<z.output<Schema>> {
 		if (call.poll !== undefined) return await this.#attempts(call);
+		const refusal = this.#options.age?.refusal;
+		if (refusal !== undefined && call.endpoint !== "/topology") throw refusal;
 		try {
 			return await this.#breaker.run(() => this.#attempts(call));
 		} catch (error) {

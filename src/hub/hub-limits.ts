@@ -22,6 +22,8 @@ export const HUB_LIMITS = {
 	topologyMembersMax: 1_000,
 	/** Nodes that have left, of which the newest are kept. */
 	retiredMembersMax: 1_000,
+	/** Collections whose number of copies the topology tells, those that are just changed among them. */
+	replicaCountsMax: 200,
 	memberAddressesMax: 32,
 	addressLengthMax: 512,
 	nodeIdLengthMax: 64,

@@ -67,6 +67,8 @@ export const collectionRecordSchema = z.strictObject({
 	index: indexKindSchema,
 	shards: z.int().min(1).max(LIMITS.shardCountMax),
 	replicas: z.int().min(1).max(LIMITS.replicaCountMax),
+	/** Only who knows that version of the topology, or a newer one, may go by the number of copies; absent: it was never changed. */
+	topology_version: z.int().min(0).optional(),
 	hnsw: hnswSchema,
 	payload_indexes: z.record(z.string(), payloadIndexTypeSchema),
 	created_at: z.string(),
@@ -130,10 +132,11 @@ export interface MintedKey {
 	readonly record: KeyRecord;
 }
 
-export type NewCollection = Omit<CollectionRecord, "id" | "tenant_id" | "created_at" | "revision">;
+export type NewCollection = Omit<CollectionRecord, "id" | "tenant_id" | "created_at" | "revision" | "topology_version">;
 export type CollectionPatch = {
 	readonly ef_search?: number;
 	readonly replicas?: number;
+	readonly topology_version?: number;
 	readonly payload_indexes?: CollectionRecord["payload_indexes"];
 };
 
@@ -179,9 +182,21 @@ export interface TopologyMember {
 	readonly serves_hub: boolean;
 }
 
+/** How many copies a collection has: where it was changed the topology decides, so that no node goes by another number. */
+export interface ReplicaCount {
+	readonly tenant_id: string;
+	readonly collection_id: string;
+	/** So many hold it now. */
+	readonly from: number;
+	/** So many shall; equal to `from` once they do. */
+	readonly to: number;
+}
+
 export interface Topology {
 	readonly version: number;
 	readonly members: readonly TopologyMember[];
+	/** Of collections whose number of copies is changed, or was changed of late. Newest last. */
+	readonly replica_counts?: readonly ReplicaCount[] | undefined;
 	/** Nodes that have left. Their identities are never let in again: they may hold what was deleted since. Newest last. */
 	readonly retired: readonly { readonly node_id: string; readonly peer_id: string }[];
 }

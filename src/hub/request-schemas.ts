@@ -111,7 +111,13 @@ const payloadIndexesSchema = z
 	});
 
 export const newCollectionSchema = z.strictObject({
-	...collectionRecordSchema.omit({ id: true, tenant_id: true, created_at: true, revision: true }).shape,
+	...collectionRecordSchema.omit({
+		id: true,
+		tenant_id: true,
+		topology_version: true,
+		created_at: true,
+		revision: true,
+	}).shape,
 	name: collectionNameSchema,
 	payload_indexes: payloadIndexesSchema.default({}),
 });
@@ -119,6 +125,7 @@ export const newCollectionSchema = z.strictObject({
 export const collectionPatchSchema = z.strictObject({
 	ef_search: hnswSchema.shape.ef_search.unwrap().optional(),
 	replicas: collectionRecordSchema.shape.replicas.optional(),
+	topology_version: collectionRecordSchema.shape.topology_version,
 	payload_indexes: payloadIndexesSchema.optional(),
 });
 
@@ -180,6 +187,18 @@ export const topologySchema = z.strictObject({
 			},
 			{ error: "each identity belongs to one node" },
 		),
+	/** Newest last. */
+	replica_counts: z
+		.array(
+			z.strictObject({
+				tenant_id: tenantIdSchema,
+				collection_id: z.string().min(1).max(64),
+				from: z.int().min(1).max(LIMITS.replicaCountMax),
+				to: z.int().min(1).max(LIMITS.replicaCountMax),
+			}),
+		)
+		.max(HUB_LIMITS.replicaCountsMax)
+		.optional(),
 	/** Newest last: the oldest go when there are too many. */
 	retired: z
 		.array(memberNamesSchema)

@@ -88,6 +88,9 @@ export const topologyAnswer = z.object({
 			serves_hub: z.boolean().default(false),
 		}),
 	),
+	replica_counts: z
+		.array(z.object({ tenant_id: z.string(), collection_id: z.string(), from: z.int().min(1), to: z.int().min(1) }))
+		.optional(),
 	retired: z.array(z.object({ node_id: z.string(), peer_id: z.string() })).default([]),
 });
 

@@ -1,6 +1,6 @@
 import type { UsageMeter } from "../access/usage-meter.ts";
 import { HiveError } from "../base/errors.ts";
-import type { CollectionId, NodeId } from "../base/ids.ts";
+import type { CollectionId, NodeId, TenantId } from "../base/ids.ts";
 import { systemTimers } from "../base/timers.ts";
 import { Gossip } from "../cluster/gossip/gossip.ts";
 import type { Heartbeat } from "../cluster/gossip/gossip-types.ts";
@@ -66,6 +66,7 @@ export class ClusterMember {
 	#isRepairing = false;
 	#hasLeft = false;
 	#seenVersion: number;
+	#seenStates: ReadonlyMap<string, string>;
 
 	/** To be made before the network starts. */
 	constructor(parts: ClusterMemberParts) {
@@ -74,6 +75,7 @@ export class ClusterMember {
 		const { keeper, network } = peers;
 		const { clock, random, log } = parts.process;
 		this.#seenVersion = keeper.topology.version;
+		this.#seenStates = new Map(keeper.topology.members.map(({ node_id, state }) => [node_id, state]));
 		this.gossip = new Gossip({
 			calls: network,
 			methods: network,
@@ -250,7 +252,7 @@ export class ClusterMember {
 	#noteCollection(change: HubChange): void {
 		if (change.kind !== "collection") return;
 		const { removal, placement } = this.#parts.shards;
-		if (change.record === null) removal.heard(change.collection_id as CollectionId);
+		if (change.record === null) removal.heard(change.tenant_id as TenantId, change.collection_id as CollectionId);
 		else placement.changed(change.record);
 	}
 
@@ -271,6 +273,7 @@ export class ClusterMember {
 		const { version } = keeper.topology;
 		if (version > this.#seenVersion) {
 			this.#seenVersion = version;
+			this.#logMembers();
 			this.gossip.tellTopology(keeper.topology);
 			shards.suspectShares().catch((err: unknown) => {
 				process.log.warn({ err }, "the tenants on this node could not be listed");
@@ -287,6 +290,23 @@ export class ClusterMember {
 		if (this.#isRepairing || !keeper.isMember || keeper.hasLeft) return;
 		this.#isRepairing = true;
 		shards.startRepair(this.gossip);
+	}
+
+	/** Who came and who went, in the log of every member. */
+	#logMembers(): void {
+		const { peers, process } = this.#parts;
+		const { version, members } = peers.keeper.topology;
+		const states = new Map(members.map(({ node_id, state }) => [node_id, state]));
+		const changed = members.filter(({ node_id, state }) => this.#seenStates.get(node_id) !== state);
+		const gone = [...this.#seenStates.keys()].filter((nodeId) => !states.has(nodeId));
+		this.#seenStates = states;
+		if (changed.length + gone.length === 0) return;
+		const facts = {
+			topology_version: version,
+			changed: changed.map(({ node_id, state }) => ({ node_id, state })),
+			gone,
+		};
+		process.log.info(facts, "the members of the cluster have changed");
 	}
 
 	#finish(): void {

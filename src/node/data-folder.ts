@@ -1,8 +1,9 @@
 import { Database } from "bun:sqlite";
-import { chmodSync, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { HiveError } from "../base/errors.ts";
 import { type NodeId, newNodeId, type RandomBytes } from "../base/ids.ts";
+import { tenantsFolder } from "../shards/data-folder.ts";
 import { writeFileDurably } from "../storage/durable-file.ts";
 
 /** What stands in a data folder besides the tenants' shards. */
@@ -71,6 +72,12 @@ export class DataFolder {
 	/** Whether a node of a cluster has run here. */
 	get hasClusterState(): boolean {
 		return existsSync(this.clusterStatePath);
+	}
+
+	/** Whether shards of any collection are, or were, here. */
+	get hasTenants(): boolean {
+		const path = tenantsFolder(this.path);
+		return existsSync(path) && readdirSync(path).length > 0;
 	}
 
 	/** Where the node remembers the topology it knew last. */

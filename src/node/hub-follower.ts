@@ -9,6 +9,9 @@ import type { ProcessParts } from "./process-parts.ts";
 /** How long one question for changes stays open at the hub, and a connection that died may go unnoticed. */
 const FEED_WAIT_SECONDS = 10;
 
+/** That the hub does not answer is said no more often. */
+const WARN_EVERY_MS = 10_000;
+
 export interface HubFollowerParts {
 	readonly directory: CachedHubDirectory;
 	readonly folder: DataFolder;
@@ -32,8 +35,15 @@ export function followHub({
 	onGap,
 	isHubExpected,
 	auditTrail,
-	process: { random, log },
+	process: { clock, random, log },
 }: HubFollowerParts): ChangeFeed {
+	let warnedAtMs = Number.NEGATIVE_INFINITY;
+	const isDue = (): boolean => {
+		const nowMs = clock.monotonicMs();
+		if (nowMs - warnedAtMs < WARN_EVERY_MS) return false;
+		warnedAtMs = nowMs;
+		return true;
+	};
 	return new ChangeFeed({
 		hub: directory.hub,
 		directory,
@@ -58,8 +68,8 @@ export function followHub({
 		waitSeconds: FEED_WAIT_SECONDS,
 		random,
 		onFailure: (err, what) => {
-			// A hub that is away fails again and again: a line each, not a stack.
-			const level = isHubExpected() ? "warn" : "debug";
+			// A hub that is away fails again and again: a line now and then, not a stack each time.
+			const level = what === "poll" && isHubExpected() && isDue() ? "warn" : "debug";
 			if (what === "poll") log[level]({ reason: (err as Error).message }, "the hub did not tell what changed");
 			else log.warn({ err }, "a change could not be carried out");
 		},

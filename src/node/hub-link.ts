@@ -1,8 +1,10 @@
+import { Database } from "bun:sqlite";
 import { RedisClient } from "bun";
 import { HiveError } from "../base/errors.ts";
 import { newServiceKey } from "../base/ids.ts";
 import { HUB_ORIGIN, hubRequestHandler } from "../cluster/hub-over-peers.ts";
 import type { PeerHandler } from "../cluster/peer/peer-types.ts";
+import { HubAge } from "../hub/hub-age.ts";
 import { CachedHubDirectory, type HeardMark } from "../hub/hub-directory.ts";
 import { HubHttpClient, type HubTransport, hubOrigin } from "../hub/hub-http-client.ts";
 import { HUB_LIMITS } from "../hub/hub-limits.ts";
@@ -24,6 +26,8 @@ export interface HubLink {
 	readonly memberHandler?: PeerHandler;
 	/** Path of the ADMIN key's file, when this start made one. */
 	readonly adminKeyPath?: string;
+	/** Settles when the hub is one that may be followed. @see HubAge @throws HUB_UNAVAILABLE */
+	confirm(): Promise<void>;
 	/** Closes the embedded hub, or what leads to a remote one. */
 	close(): Promise<void>;
 }
@@ -35,24 +39,60 @@ const EMBEDDED_CALLS_MAX = 256;
  * Whether the node uses the hub of another member: it looks for other nodes and none of its own was ever here. One that was the
  * first of its cluster stays its hub, also when it is told to join.
  *
- * @throws CONFLICT when it is to join with a hub from single-tenant mode: what lies here would belong to no cluster
+ * @throws CONFLICT when what lies here would belong to nobody: where the hub is gone that named it, or another would take its place
  */
 export function usesHubOfMember({ values: { cluster, hub } }: Settings, folder: DataFolder): boolean {
-	if (!cluster.enabled || hub.mode !== "embedded" || hub.database !== "sqlite") return false;
-	const hasSecret = folder.readSecret("clusterSecret") !== undefined;
+	if (!cluster.enabled) {
+		if (folder.hasClusterState) {
+			throw refusedFolder("this data folder belongs to a node of a cluster: start it in cluster mode (--cluster)");
+		}
+		if (hub.mode === "embedded" && hub.database === "sqlite") refuseLostHub(folder);
+		return false;
+	}
+	if (hub.mode !== "embedded" || hub.database !== "sqlite") return false;
 	if (folder.hasHubDatabase) {
-		if (cluster.join.length > 0 && !hasSecret && !folder.hasClusterState) {
-			throw new HiveError(
-				"CONFLICT",
+		if (cluster.join.length > 0 && !folder.hasClusterState && !isHubOfCluster(folder)) {
+			throw refusedFolder(
 				"this data folder was used by a single-tenant node and can't join a cluster: start with an empty one, then import what the old one exports",
-				{ field: "data_dir" },
 			);
 		}
 		return false;
 	}
+	const hasSecret = folder.readSecret("clusterSecret") !== undefined;
 	// Whoever was given a secret, and has nothing else, has others to find.
-	return cluster.join.length > 0 || (cluster.mdns && (hasSecret || cluster.secret_file !== undefined));
+	if (cluster.join.length > 0 || (cluster.mdns && (hasSecret || cluster.secret_file !== undefined))) return true;
+	if (folder.hasClusterState) {
+		throw refusedFolder(
+			"this data folder belongs to a node of a cluster, and the hub is not here: start a node that has joined with cluster.join (--join); on the node that ran the hub, restore hub.db first",
+		);
+	}
+	refuseLostHub(folder);
+	return false;
 }
+
+/** A hub made anew would know nothing of what is stored here, and have it removed. */
+function refuseLostHub(folder: DataFolder): void {
+	if (folder.hasHubDatabase || !folder.hasTenants) return;
+	throw refusedFolder(
+		"this data folder has collections, and no hub.db that names them: restore it, or start with an empty folder",
+	);
+}
+
+/** Of a restored backup the hub's database alone tells. */
+function isHubOfCluster(folder: DataFolder): boolean {
+	const database = new Database(folder.hubDatabasePath, { readonly: true });
+	try {
+		const row = database.query("SELECT version FROM topology").get() as { version: number } | null;
+		return (row?.version ?? 0) > 0;
+	} catch {
+		// Whoever opens it for use says what is wrong with it.
+		return false;
+	} finally {
+		database.close();
+	}
+}
+
+const refusedFolder = (why: string): HiveError => new HiveError("CONFLICT", why, { field: "data_dir" });
 
 /** What a cluster gives to a node's way to its hub. */
 export interface HubLinkCompany {
@@ -61,6 +101,8 @@ export interface HubLinkCompany {
 	/** What other members had from the hub. */
 	readonly gossiped?: RecordExchange | undefined;
 	readonly heardMark?: HeardMark | undefined;
+	/** Of the topology, on this node; 0: none. */
+	readonly knownTopologyVersion?: () => number;
 }
 
 /** @throws HiveError HUB_UNAVAILABLE when the embedded hub's database can't be reached. Any other hub may come later. */
@@ -69,9 +111,11 @@ export async function openHubLink(
 	folder: DataFolder,
 	parts: ProcessParts,
 	metrics: Metrics,
-	{ overPeers, gossiped, heardMark }: HubLinkCompany = {},
+	{ overPeers, gossiped, heardMark, knownTopologyVersion = () => 0 }: HubLinkCompany = {},
 ): Promise<HubLink> {
 	const { hub, cluster, auth } = settings.values;
+	const age = new HubAge(knownTopologyVersion);
+	const confirmed = (directory: CachedHubDirectory) => () => age.check(() => directory.hub.getTopology());
 	const directoryOver = (
 		baseUrl: string,
 		serviceKey: string,
@@ -91,6 +135,7 @@ export async function openHubLink(
 				retries: hub.retries,
 				clock: parts.clock,
 				random: parts.random,
+				age,
 				onCall: (endpoint, outcome, seconds) => metrics.countHubRequest(endpoint, outcome, seconds),
 			}),
 			clock: parts.clock,
@@ -107,6 +152,7 @@ export async function openHubLink(
 							tenantSeconds: hub.cache.quota_ttl_seconds,
 						}),
 			heardMark,
+			isRefused: () => age.refusal !== undefined,
 			onLookup: (outcome) => metrics.countHubCache(outcome),
 		});
 	};
@@ -136,6 +182,7 @@ export async function openHubLink(
 		if (shared !== undefined) void directory.hub.changes(undefined, 0, closing.signal).catch(() => {});
 		return {
 			directory,
+			confirm: confirmed(directory),
 			async close() {
 				closing.abort();
 				redis?.close();
@@ -152,7 +199,7 @@ export async function openHubLink(
 	if (overPeers !== undefined) {
 		// The member that has the hub puts in a key of its own.
 		const directory = directoryOver(HUB_ORIGIN, serviceKey, EMBEDDED_CALLS_MAX, overPeers);
-		return { directory, async close() {} };
+		return { directory, confirm: confirmed(directory), async close() {} };
 	}
 	const embedded = await openEmbeddedHub({
 		...parts,
@@ -167,6 +214,7 @@ export async function openHubLink(
 	);
 	return {
 		directory,
+		confirm: confirmed(directory),
 		...(cluster.enabled && hub.database === "sqlite" && { memberHandler: hubRequestHandler(embedded.hub, serviceKey) }),
 		...(embedded.adminKeyPath !== undefined && { adminKeyPath: embedded.adminKeyPath }),
 		close: () => embedded.hub.close(),

@@ -118,6 +118,7 @@ async function startOn(
 		overPeers: asksMember ? (request) => hubOverPeers(request) : undefined,
 		gossiped,
 		heardMark: cluster.enabled ? heardMarkIn(folder, log) : undefined,
+		knownTopologyVersion: () => peers?.keeper.topology.version ?? 0,
 	});
 	teardown.add(() => link.close());
 	const { directory } = link;
@@ -174,6 +175,11 @@ async function startOn(
 		defaults: { write: cluster.write_consistency, read: cluster.read_consistency },
 		moveBytesPerSecond: cluster.move_bytes_per_second,
 		repairRoundMs: cluster.repair_interval_seconds * 1_000,
+		confirmHub: () => link.confirm(),
+		changeReplicas: async ({ tenant_id, id }, replicas) => {
+			if (peers?.keeper.isMember !== true) return undefined;
+			return await peers.keeper.changeReplicas(tenant_id, id, replicas);
+		},
 		catchUp: () => feed.catchUp(),
 		onMoved: (byteCount) => metrics.countTransferred(byteCount),
 		log: (level, message, facts) => log[level](facts, message),
@@ -276,7 +282,7 @@ async function startOn(
 			metrics.forgetTenant(tenantId);
 		},
 		onGap: () => peers?.keeper.refresh(peers.keeper.topology.version + 1),
-		isHubExpected: () => member === undefined || member.isSettled,
+		isHubExpected: () => !asksMember || member?.isSettled === true,
 		auditTrail: access.auditTrail,
 		process: parts,
 	});
@@ -301,10 +307,10 @@ async function startOn(
 	state.wire({ directory, pool, stored, cluster: control, hints, ...(member !== undefined && { member }) });
 	directory.whenHubIsBack(() => feed.nudge());
 	await member?.listen();
-	await feed.start();
 	teardown.add(() => feed.stop());
 	teardown.add(() => member?.stop());
 	teardown.add(() => shards.stopRepair());
+	await feed.start();
 	// An embedded hub is there or it isn't; any other may come later, and until then the node isn't ready.
 	if (hub.mode === "embedded" && !asksMember) await directory.hub.health();
 	if (link.memberHandler !== undefined) await member?.enter();

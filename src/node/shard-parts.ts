@@ -64,6 +64,10 @@ export interface ShardPartsOptions {
 	readonly defaults: { readonly write: Consistency; readonly read: Consistency };
 	readonly moveBytesPerSecond: number;
 	readonly repairRoundMs: number;
+	/** @see HubLink.confirm */
+	readonly confirmHub: () => Promise<void>;
+	/** @see LocalCollectionParts.changeReplicas */
+	readonly changeReplicas: (record: CollectionRecord, replicas: number) => Promise<number | undefined>;
 	/** Reads the hub's feed as it stands now. @see HubNewsWire */
 	readonly catchUp: () => Promise<number | undefined>;
 	readonly onMoved: (byteCount: number) => void;
@@ -139,6 +143,7 @@ export async function openShardParts(options: ShardPartsOptions): Promise<ShardP
 			replication,
 			deleted,
 			isClusterMode,
+			membership,
 			doubt: (doubted, shardIndex) => accounts.doubt(doubted, shardIndex),
 			confirm: async ({ tenant_id, id, name }) => {
 				const named = await directory.hub.listCollections(tenant_id);
@@ -194,10 +199,12 @@ export async function openShardParts(options: ShardPartsOptions): Promise<ShardP
 			isHubUp: () => directory.connected,
 			catchUp: options.catchUp,
 		}),
+		confirmHub: options.confirmHub,
+		changeReplicas: options.changeReplicas,
 		log: warn,
 	});
 
-	const catalog = new HubShardCatalog({ directory, deleted });
+	const catalog = new HubShardCatalog({ directory, deleted, membership });
 	const repairCalls = new RepairCalls(calls);
 	const shared = { membership, port, copies, catalog, reconciler, calls: repairCalls, clock, timers, log: options.log };
 	const moves: MoveRunner = new MoveRunner({
@@ -208,7 +215,7 @@ export async function openShardParts(options: ShardPartsOptions): Promise<ShardP
 		onMoved: options.onMoved,
 	});
 	const replayer = new HintReplayer({ ...shared, book: hints });
-	const repair = new RepairLoop({ ...shared, roundMs: options.repairRoundMs });
+	const repair = new RepairLoop({ ...shared, agreedClock: options.agreedClock, roundMs: options.repairRoundMs });
 	const placement = new PlacementWatch({ ...shared, look: () => moves.kick() });
 	let digests: DigestWatch | undefined;
 	const touched = (shard: ShardName): void => {

@@ -29,14 +29,14 @@ const collectionInfoSchema = z.strictObject({
 	replicas: z.int(),
 	hnsw: z.strictObject({ m: z.int(), ef_construction: z.int(), ef_search: z.int() }),
 	payload_indexes: z.record(z.string(), payloadIndexTypeSchema),
-	vectors: z.int().nullable().describe("vectors stored; null when the collection is damaged"),
+	vectors: z.int().nullable().describe("vectors stored; null when the collection is damaged or unreachable"),
 	bytes: z.int().nullable().describe("bytes the storage quota counts"),
 	disk_bytes: z.int().nullable(),
 	index_state: z
-		.enum(["exact", "building", "ready", "damaged"])
+		.enum(["exact", "building", "ready", "damaged", "unreachable"])
 		.describe(
 			"exact: searched without a graph; building: the graph grows in the background; ready: it holds everything; " +
-				"damaged: stored data failed its checks, and nothing is answered from it",
+				"damaged: stored data failed its checks, and nothing is answered from it; unreachable: none of the nodes that hold some of it answers",
 		),
 	indexed_vectors: z.int().nullable(),
 	index_rebuilt: z.string().optional().describe("why the index was built anew when the collection was opened"),
@@ -56,7 +56,7 @@ type CollectionState = Pick<
 	"vectors" | "bytes" | "disk_bytes" | "index_state" | "indexed_vectors" | "index_rebuilt" | "damage"
 >;
 
-/** A damaged collection can still be listed and deleted, and does not hide the others. */
+/** A collection that is damaged, or whose nodes are away, can still be listed and deleted, and does not hide the others. */
 async function stateOf(collection: Collection): Promise<CollectionState> {
 	try {
 		const stats = await collection.stats();
@@ -69,15 +69,11 @@ async function stateOf(collection: Collection): Promise<CollectionState> {
 			...(stats.rebuildReason !== undefined && { index_rebuilt: stats.rebuildReason }),
 		};
 	} catch (error) {
-		if (!(error instanceof HiveError) || error.code !== "INTERNAL") throw error;
-		return {
-			vectors: null,
-			bytes: null,
-			disk_bytes: null,
-			index_state: "damaged",
-			indexed_vectors: null,
-			damage: error.message,
-		};
+		const unknown = { vectors: null, bytes: null, disk_bytes: null, indexed_vectors: null };
+		const code = error instanceof HiveError ? error.code : undefined;
+		if (code === "NO_QUORUM") return { ...unknown, index_state: "unreachable" };
+		if (code === "INTERNAL") return { ...unknown, index_state: "damaged", damage: (error as HiveError).message };
+		throw error;
 	}
 }
 

@@ -130,6 +130,11 @@ export class LevelStore {
 		this.#releaseView(former);
 	}
 
+	/** Whether it can be read: not when `reopen` has failed. */
+	get isOpen(): boolean {
+		return this.#level.status === "open";
+	}
+
 	/**
 	 * Closes and opens again: LevelDB refuses all writes after a failed one, and its log ends in a torn record.
 	 * When opening fails, so does every call until a later `reopen` succeeds.

@@ -69,10 +69,15 @@ export class Maintenance {
 		return this.#inTurn(() => this.#dropIndex(field));
 	}
 
-	/** @param beforeMs unix milliseconds: all copies have heard of what was deleted before. Never goes back. */
+	/**
+	 * Never goes back, and never ahead of what may go by its age now: a clock that is wrong must not speak for deletions to come.
+	 *
+	 * @param beforeMs unix milliseconds: all copies have heard of what was deleted before
+	 */
 	allowPurge(beforeMs: number): void {
-		if (beforeMs <= this.#heardEverywhereMs) return;
-		this.#heardEverywhereMs = beforeMs;
+		const boundedMs = Math.min(beforeMs, this.#state.clock.nowMs() - this.#tombstoneRetentionMs);
+		if (boundedMs <= this.#heardEverywhereMs) return;
+		this.#heardEverywhereMs = boundedMs;
 		if (this.#isHeldBack) this.#purgedMs = Number.NEGATIVE_INFINITY;
 		this.purgeWhenDue();
 	}

@@ -42,6 +42,7 @@ import { mergeCommand, updateRowCommand } from "./versioned-rows.ts";
 import {
 	deleteCommand,
 	deleteVersionCommand,
+	nothing,
 	updateCommand,
 	upsertCommand,
 	type WriteCommand,
@@ -149,8 +150,9 @@ export class Shard {
 		return await this.#call(async () => {
 			if ("ids" in selector) {
 				const { ids } = selector;
-				const command = version === undefined ? deleteCommand(ids, undefined) : deleteVersionCommand(ids, version);
-				return await this.#write(command);
+				// Where there are copies, or will be, an older one may bring back what is not even here.
+				const leavesWord = version !== undefined || this.#config.isReplicated;
+				return await this.#write(leavesWord ? deleteVersionCommand(ids, version) : deleteCommand(ids, undefined));
 			}
 			if (version !== undefined) throw new RangeError("a deletion with a version names its ids");
 			return await this.#deleteMatching(selector.filter);
@@ -254,7 +256,7 @@ export class Shard {
 
 	async #call<T>(work: () => Promise<T>): Promise<T> {
 		if (this.#closing !== undefined) throw new HiveError("OVERLOADED", "the shard is closing");
-		const call = work();
+		const call = this.#state.store.isOpen ? work() : this.#writer.submit(nothing).then(work);
 		this.#calls.add(call);
 		try {
 			return await call;

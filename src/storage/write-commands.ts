@@ -113,13 +113,18 @@ export function deleteCommand(ids: readonly VectorId[], test: FilterTest | undef
 	};
 }
 
-/** Deletes what is older than the version, and leaves word of it also where there is nothing (yet). */
-export function deleteVersionCommand(ids: readonly VectorId[], version: Version): WriteCommand {
+/**
+ * Deletes what is older than the version, and leaves word of it also where there is nothing (yet).
+ *
+ * @param given undefined: newer than all that the shard holds
+ */
+export function deleteVersionCommand(ids: readonly VectorId[], given: Version | undefined): WriteCommand {
 	return {
 		rowCount: ids.length,
 		byteCount: 0,
 		async plan(draft, slice) {
 			const superseded = new Superseded();
+			const version = given ?? draft.version;
 			for (const id of ids) {
 				superseded.note(draft.putVersion(id, undefined, version), version);
 				if (slice.isSpent) await slice.rest();
@@ -128,6 +133,9 @@ export function deleteVersionCommand(ids: readonly VectorId[], version: Version)
 		},
 	};
 }
+
+/** Writes nothing: what waits for it has the disk looked at that refused an earlier write. */
+export const nothing: WriteCommand = { rowCount: 0, byteCount: 0, plan: async (draft) => writeResult(draft, 0) };
 
 /** What a plan came to. */
 export function writeResult(draft: RequestDraft, affectedCount: number, supersededBy?: Version): WriteResult {

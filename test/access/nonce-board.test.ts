@@ -73,6 +73,27 @@ test("a full store says so, unless most have room", async () => {
 	expect(await time.until(codeOf(claim(2, "a")))).toBe("AUTH_SIGNATURE_INVALID");
 });
 
+test("a change of members forgets no nonce: those who remembered it are asked as well, until it has expired", async () => {
+	for (const nodeCount of [2, 3, 6]) {
+		const { time, network, nodeIds, claim } = rig(nodeCount);
+		const [first] = nodeIds;
+		await time.until(claim(0, "before"));
+		await time.pass(100);
+		// Of the nodes that remember, all but the first leave the ring, still alive.
+		const states = new Map(nodeIds.map((nodeId) => [nodeId, nodeId === first ? "active" : "removed"] as const));
+		network.change(states);
+		for (const peer of network.peers.values()) peer.learn();
+		for (const index of nodeIds.keys()) {
+			expect(await time.until(codeOf(claim(index, "before")))).toBe("AUTH_SIGNATURE_INVALID");
+		}
+		await time.until(claim(0, "after"));
+		expect(await time.until(codeOf(claim(nodeCount - 1, "after")))).toBe("AUTH_SIGNATURE_INVALID");
+		for (const nodeId of nodeIds.slice(1)) network.kill(nodeId);
+		await time.pass(360_001);
+		await time.until(Promise.resolve(claim(0, "much later")));
+	}
+});
+
 test("a node alone answers at once", async () => {
 	const { boards } = rig(1);
 	const use = { apiKeyId: "key_0000000000000000" as ApiKeyId, nonce: "n", validUntilMs: Number.MAX_SAFE_INTEGER };

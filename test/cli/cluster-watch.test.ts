@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { movesLeft, type NodeAnswer, type NodesAnswer, nodeRow } from "../../commands/shared/cluster-view.ts";
 import { type WatchParts, watchLeaving, watchRebalance } from "../../commands/shared/cluster-watch.ts";
+import { CommandFailure } from "../../commands/shared/failure.ts";
 
 const NODE: NodeAnswer = {
 	node_id: "node_a",
@@ -69,6 +70,19 @@ describe("following moves", () => {
 			[2, ""],
 			"stop",
 		]);
+	});
+
+	test("a drain is over when the node that was asked says itself that it has left", async () => {
+		const failing = (code: string): WatchParts => ({
+			...script([]),
+			look: async () => {
+				throw new CommandFailure(code, 5, "this node has left its cluster: ask another one");
+			},
+		});
+		expect(await watchLeaving(failing("NODE_DRAINING"), "node_a")).toEqual({});
+		expect(await watchLeaving(failing("HUB_UNAVAILABLE"), "node_a").catch((error: CommandFailure) => error.code)).toBe(
+			"HUB_UNAVAILABLE",
+		);
 	});
 
 	test("a rebalance is over when nothing moves for a few looks, not before the nodes have begun", async () => {

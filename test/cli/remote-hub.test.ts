@@ -25,7 +25,7 @@ describe("a hub and its nodes as processes of their own", () => {
 		expect(serviceKey).toMatch(/^svc_[A-Za-z0-9]{40}$/);
 		writeFileSync(
 			join(user.folder, "node.yml"),
-			`cluster: { enabled: true }\nhub: { mode: remote, api_url: "${hub.url}", service_api_key: ${serviceKey}, usage_report_interval: 1 }\n`,
+			`cluster: { enabled: true, listen: /ip4/127.0.0.1/tcp/0 }\nhub: { mode: remote, api_url: "${hub.url}", service_api_key: ${serviceKey}, usage_report_interval: 1 }\n`,
 		);
 		const [one, two] = await Promise.all([
 			start(["serve", "--config", "node.yml"], "one"),

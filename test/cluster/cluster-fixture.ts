@@ -135,6 +135,8 @@ export class TestNode implements AsyncDisposable {
 			defaults: { write: "quorum", read: "one" },
 			moveBytesPerSecond: 1e9,
 			repairRoundMs: 600_000,
+			confirmHub: async () => {},
+			changeReplicas: async () => undefined,
 			catchUp: async () => undefined,
 			onMoved: () => {},
 			log: (_level, message) => this.logged.push(message),

@@ -140,12 +140,17 @@ export function testFeed(on: OpenSuite): void {
 	});
 
 	test("the topology changes by compare-and-set", async () => {
-		const nothing = { version: 0, members: [], retired: [] };
+		const nothing = { version: 0, members: [], replica_counts: [], retired: [] };
 		expect((await on.hub.ask("GET", "/topology")).body).toEqual(nothing);
 		const topology = { version: 1, members: [{ node_id: "n1", state: "active", addresses: ["/ip4/127.0.0.1"] }] };
 		const answers = await Promise.all([1, 2, 3].map(() => on.hub.ask("PUT", "/topology", topology)));
 		expect(answers.map((answer) => answer.status).sort()).toEqual([200, 409, 409]);
-		const stored = { version: 1, members: [{ ...topology.members[0], peer_id: "", serves_hub: false }], retired: [] };
+		const stored = {
+			version: 1,
+			members: [{ ...topology.members[0], peer_id: "", serves_hub: false }],
+			replica_counts: [],
+			retired: [],
+		};
 		expect(answers.find((answer) => answer.status === 200)!.body).toEqual(stored);
 		expect((await on.hub.ask("GET", "/topology")).body).toEqual(stored);
 		await on.expectRefusal(on.hub.ask("PUT", "/topology", { version: 3, members: [] }), "CONFLICT");
@@ -155,7 +160,12 @@ export function testFeed(on: OpenSuite): void {
 
 	test("a topology in the bare form changes neither identities nor who has left", async () => {
 		const member = { node_id: "n1", peer_id: "p1", state: "joining", addresses: [], serves_hub: true };
-		const full = { version: 1, members: [member], retired: [{ node_id: "n0", peer_id: "p0" }] };
+		const full = {
+			version: 1,
+			members: [member],
+			replica_counts: [{ tenant_id: "acme", collection_id: "col_a", from: 1, to: 3 }],
+			retired: [{ node_id: "n0", peer_id: "p0" }],
+		};
 		expect((await on.hub.ask("PUT", "/topology", full)).body).toEqual(full);
 		const bare = [
 			{ node_id: "n1", state: "active", addresses: ["/dns/n1/tcp/7802"] },
@@ -168,9 +178,15 @@ export function testFeed(on: OpenSuite): void {
 				{ ...member, ...bare[0] },
 				{ ...bare[1], peer_id: "", serves_hub: false },
 			],
+			replica_counts: full.replica_counts,
 			retired: full.retired,
 		});
-		const emptied = { version: 3, members: [{ ...member, state: "draining", serves_hub: false }], retired: [] };
+		const emptied = {
+			version: 3,
+			members: [{ ...member, state: "draining", serves_hub: false }],
+			replica_counts: [],
+			retired: [],
+		};
 		expect((await on.hub.ask("PUT", "/topology", emptied)).body).toEqual(emptied);
 	});
 

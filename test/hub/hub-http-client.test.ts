@@ -122,6 +122,7 @@ for (const way of ["in-process", "over a socket"] as const) {
 						serves_hub: true,
 					},
 				],
+				replica_counts: [{ tenant_id: ACME, collection_id: "col_a", from: 3, to: 2 }],
 				retired: [{ node_id: "n0", peer_id: "peer-0" }],
 			};
 			expect(await hub.putTopology(topology)).toEqual(topology);

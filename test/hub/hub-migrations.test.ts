@@ -30,6 +30,7 @@ test("a database of the first version keeps its keys, which demand no signature,
 		expect((await hub.ask("GET", "/topology")).body).toEqual({
 			version: 3,
 			members: [{ node_id: "n1", peer_id: "", state: "active", addresses: ["a"], serves_hub: false }],
+			replica_counts: [],
 			retired: [],
 		});
 	} finally {

@@ -1,5 +1,7 @@
+import { Database } from "bun:sqlite";
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import type { HiveError } from "../../src/base/errors.ts";
 import { systemRandom, type TenantId } from "../../src/base/ids.ts";
 import { HubOverPeers } from "../../src/cluster/hub-over-peers.ts";
@@ -42,8 +44,13 @@ describe("whose hub a node uses", () => {
 	});
 
 	test("stays its own for the node that was the first, also when it is told to join", () => {
-		writeFileSync(folder.hubDatabasePath, "");
 		folder.writeSecret("clusterSecret", "the secret that it made itself");
+		const database = new Database(folder.hubDatabasePath);
+		database.run("CREATE TABLE topology (version BIGINT NOT NULL)");
+		database.run("INSERT INTO topology (version) VALUES (0)");
+		expect(() => uses(join_)).toThrow("this data folder was used by a single-tenant node");
+		database.run("UPDATE topology SET version = 1");
+		database.close();
 		expect(uses(join_)).toBe(false);
 	});
 
@@ -51,8 +58,23 @@ describe("whose hub a node uses", () => {
 		writeFileSync(folder.hubDatabasePath, "");
 		expect(() => uses(join_)).toThrow("this data folder was used by a single-tenant node");
 		expect(uses({})).toBe(false);
+		folder.writeSecret("clusterSecret", "a secret that was copied here");
+		expect(() => uses(join_)).toThrow("this data folder was used by a single-tenant node");
 		writeFileSync(folder.clusterStatePath, "{}");
 		expect(uses(join_)).toBe(false);
+	});
+
+	test("is no new one where a hub was, or is elsewhere: what is stored would be nobody's", () => {
+		mkdirSync(join(folder.path, "tenants", "acme"), { recursive: true });
+		expect(() => uses({})).toThrow("no hub.db that names them");
+		expect(() => uses({ HIVE_VECTOR_CLUSTER_ENABLED: "false" })).toThrow("no hub.db that names them");
+		expect(uses(join_)).toBe(true);
+		writeFileSync(folder.clusterStatePath, "{}");
+		expect(() => uses({})).toThrow("the hub is not here");
+		expect(uses(join_)).toBe(true);
+		writeFileSync(folder.hubDatabasePath, "");
+		expect(uses({})).toBe(false);
+		expect(() => uses({ HIVE_VECTOR_CLUSTER_ENABLED: "false" })).toThrow("start it in cluster mode");
 	});
 });
 
@@ -86,6 +108,37 @@ describe("a node that joins the one that was first", () => {
 		const gone = await second.directory.hub.health().catch((error: unknown) => (error as HiveError).code);
 		expect(gone).toBe("HUB_UNAVAILABLE");
 		for (const folder of [firstFolder, secondFolder]) folder.release();
+		lag.stop();
+	});
+
+	test("takes nothing from a hub that knows less of the cluster than it does, until that has caught up", async () => {
+		const parts = await workshop.parts();
+		const lag = new EventLoopLag(() => 0, systemEvery);
+		const dataDir = workshop.newDataDir();
+		const hubFolder = openDataFolder(dataDir, systemRandom);
+		const settings = workshop.settings(dataDir, { HIVE_VECTOR_CLUSTER_ENABLED: "true" });
+		const link = await openHubLink(settings, hubFolder, parts, new Metrics(10, new NodeState(lag)), {
+			knownTopologyVersion: () => 1,
+		});
+		const { hub } = link.directory;
+		const feedFrom = (cursor?: number) => hub.changes(cursor, 0, new AbortController().signal);
+		const codeOf = (asked: Promise<unknown>) =>
+			asked.then(
+				() => "",
+				(error: HiveError) => error.code,
+			);
+		expect(await codeOf(feedFrom())).toBe("HUB_UNAVAILABLE");
+		expect(await codeOf(feedFrom(1_000))).toBe("HUB_UNAVAILABLE");
+		expect(await codeOf(hub.createTenant({ id: "acme" as TenantId, name: "Acme" }))).toBe("HUB_UNAVAILABLE");
+		expect(await codeOf(link.confirm())).toBe("HUB_UNAVAILABLE");
+		expect(link.directory.connected).toBe(false);
+		await hub.putTopology({ version: 1, members: [], retired: [] });
+		expect((await feedFrom(0)).reset).toBe(false);
+		expect(link.directory.connected).toBe(true);
+		await link.confirm();
+		expect(await hub.getTenant("acme" as TenantId)).toBeUndefined();
+		await link.close();
+		hubFolder.release();
 		lag.stop();
 	});
 });

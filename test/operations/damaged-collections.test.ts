@@ -64,6 +64,15 @@ test("a damaged collection is shown as such and does not hide the others", async
 	expect(await run("collections.get", tenant, { collection: "bad" })).toMatchObject({ index_state: "damaged" });
 });
 
+test("a collection whose nodes are away is shown as such and does not hide the others", async () => {
+	const tenant = tenantWith({ good: {}, away: new HiveError("NO_QUORUM", "none of the nodes answers") });
+	const { collections } = await run("collections.list", tenant, {});
+	expect(collections).toMatchObject([
+		{ name: "good", vectors: 3, index_state: "ready" },
+		{ name: "away", vectors: null, index_state: "unreachable" },
+	]);
+});
+
 test("an index that was built anew says why", async () => {
 	const tenant = tenantWith({ docs: { rebuildReason: "the snapshot's checksum is wrong" } });
 	expect(await run("collections.get", tenant, { collection: "docs" })).toMatchObject({

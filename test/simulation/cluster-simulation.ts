@@ -1,5 +1,6 @@
 import { HiveError } from "../../src/base/errors.ts";
 import type { NodeId, VectorId } from "../../src/base/ids.ts";
+import { reachTopology } from "../../src/cluster/membership/reach-topology.ts";
 import { RingTopologyView } from "../../src/cluster/membership/ring-topology-view.ts";
 import { type ClusterShard, shardKey } from "../../src/cluster/repair/repair-types.ts";
 import type { ReplicaPort } from "../../src/cluster/replication/replica-types.ts";
@@ -17,6 +18,7 @@ import { SimulatedNetwork } from "./simulated-network.ts";
 import { peerIdOf, SimulatedNode } from "./simulated-node.ts";
 
 const NODES_MAX = 7;
+const REPLICA_COUNTS = [1, 2, 3, 3];
 const IDS_PER_SHARD = 6;
 /** Clocks are off by at most that, one way or the other. */
 const SKEW_MS_MAX = 20_000;
@@ -139,7 +141,8 @@ export class ClusterSimulation {
 		else if (dice < 90) await this.#join();
 		else if (dice < 93) this.#change("drain");
 		else if (dice < 95) this.#change("cancelDrain");
-		else if (dice < 98) this.#change("remove");
+		else if (dice < 97) this.#change("remove");
+		else if (dice < 99) this.#changeReplicas();
 		else await this.#makeCollection();
 	}
 
@@ -160,8 +163,10 @@ export class ClusterSimulation {
 		const subject = `${shardKey(found.shard)} ${id}`;
 		const operation = this.#history.begin(kind, subject, this.#time.monotonicMs());
 		this.#note(`! ${kind} ${operation.number} of ${subject} through ${node.host.nodeId}`);
-		const shard = this.#shardOf(node, found, operation);
+		const record = this.#recordOf(found);
+		const shard = this.#shardOf(node, { ...found, replicas: record.replicas }, operation);
 		try {
+			await reachTopology(node.keeper, record.topologyVersion);
 			await this.#perform(shard, id, operation);
 			operation.acknowledgedMs = this.#time.monotonicMs();
 			this.#note(`! ${operation.number} is done`);
@@ -180,6 +185,12 @@ export class ClusterSimulation {
 		return shard.upsert({ ids: [id], vectors: new Float32Array([number, 1]), payloads }, {}, undefined);
 	}
 
+	/** As the hub has it, or as some node's cache still may. */
+	#recordOf({ shard, replicas }: ClusterShard): { readonly replicas: number; readonly topologyVersion: number } {
+		const records = this.#hub.records.get(shard.collectionId) ?? [{ replicas, topologyVersion: 0 }];
+		return this.#random.chance(0.7) ? records.at(-1)! : this.#random.pick(records);
+	}
+
 	#shardOf(node: SimulatedNode, { shard, replicas }: ClusterShard, operation?: Operation): ReplicatedShard {
 		const replication = node.replication((port) => (operation === undefined ? port : noting(port, operation)));
 		const confirm = async (): Promise<void> => {
@@ -195,9 +206,13 @@ export class ClusterSimulation {
 		if (found === undefined || node === undefined) return;
 		const id = this.#random.below(IDS_PER_SHARD);
 		const startMs = this.#time.monotonicMs();
-		const shard = this.#shardOf(node, found);
+		const record = this.#recordOf(found);
+		const shard = this.#shardOf(node, { ...found, replicas: record.replicas });
 		const subject = `${shardKey(found.shard)} ${id}`;
-		void shard.get([id], { withPayload: true, withVector: false }, "quorum").then(
+		const read = reachTopology(node.keeper, record.topologyVersion).then(() =>
+			shard.get([id], { withPayload: true, withVector: false }, "quorum"),
+		);
+		void read.then(
 			([stored]) => this.#judge(subject, stored && observedOf(stored.payload), startMs),
 			(error: unknown) => this.#note(`? read of ${subject} failed: ${String(error)}`),
 		);
@@ -346,6 +361,27 @@ export class ClusterSimulation {
 			() => this.#note(`~ ${kind} ${nodeId}: ${textOf(this.#hub.topology)}`),
 			(error: unknown) => this.#note(`~ ${kind} ${nodeId} was refused: ${String(error)}`),
 		);
+	}
+
+	/** As an operator would; in between the coordinator may die. */
+	#changeReplicas(): void {
+		const node = this.#pickCoordinator();
+		const found = this.#pickShard();
+		if (node === undefined || found === undefined) return;
+		const { tenantId, collectionId } = found.shard;
+		const replicas = this.#random.pick(REPLICA_COUNTS);
+		const isWrittenDown = this.#random.chance(0.7);
+		this.#note(`~ ${collectionId} is to have ${replicas} copies, through ${node.host.nodeId}`);
+		const client = this.#hub.clientFor(node.host);
+		node.keeper
+			.changeReplicas(tenantId, collectionId, replicas)
+			.then(async (topology_version) => {
+				if (isWrittenDown) await client.updateCollection(tenantId, collectionId, { replicas, topology_version });
+			})
+			.then(
+				() => this.#note(`~ ${collectionId}: ${textOf(this.#hub.topology)}`),
+				(error: unknown) => this.#note(`~ ${collectionId} keeps its copies: ${String(error)}`),
+			);
 	}
 
 	// Afterwards

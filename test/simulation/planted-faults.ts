@@ -235,6 +235,7 @@ function viewing(
 				members: view.members,
 				isChanging: view.isChanging,
 				placement: (...args) => change(view.placement(...args)),
+				replicaCount: (collectionId) => view.replicaCount(collectionId),
 				homes: (subject) => view.homes(subject),
 				ringShare: (nodeId) => view.ringShare(nodeId),
 				member: (nodeId) => view.member(nodeId),

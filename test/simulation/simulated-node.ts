@@ -119,7 +119,7 @@ export class SimulatedNode implements Listener {
 			log: tell,
 		});
 		const membership: Membership = this.keeper;
-		const catalog = hub.catalogFor(host);
+		const catalog = hub.catalogFor(host, membership);
 		const epochs = new WriteEpochs();
 		this.copies = new SimulatedCopies(disk, host, epochs);
 		const service = fault.service(
@@ -168,6 +168,7 @@ export class SimulatedNode implements Listener {
 		this.#repair = new RepairLoop({
 			...shared,
 			clock: host,
+			agreedClock: host,
 			timers: host,
 			purgeMarginMs: parts.purgeMarginMs,
 		});

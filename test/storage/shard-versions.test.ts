@@ -290,13 +290,32 @@ describe("word of a deletion", () => {
 		time.nowMs += DAY_MS - 1;
 		await letPurge(shard);
 		expect((await shard.rows([1])).deleted).toEqual(Uint8Array.of(1));
+		// Somebody's clock was ahead: what is deleted later was not heard of then.
+		time.nowMs += DAY_MS;
+		await shard.delete({ ids: [2] }, versionAt(time.nowMs));
+		await shard.allowPurge(time.nowMs + 1_000 * DAY_MS);
+		time.nowMs += 2 * DAY_MS;
+		await letPurge(shard);
+		expect((await shard.rows([2])).deleted).toEqual(Uint8Array.of(1));
 		// What was allowed before is not known after a restart.
 		time.nowMs += DAY_MS;
 		await shard.close();
 		shard = await Shard.open(path, configWith(), deps);
 		await letPurge(shard);
-		expect((await shard.rows([1])).deleted).toEqual(Uint8Array.of(1));
+		expect((await shard.rows([2])).deleted).toEqual(Uint8Array.of(1));
 		await shard.close();
+	});
+
+	test("is left also by a deletion that names no version, and also of what is not here, where there may be copies", async () => {
+		for (const isReplicated of [true, false]) {
+			const shard = await Shard.create(newPath(), { ...configWith(), isReplicated }, shardDeps());
+			await put(shard, [{ id: 1, vector: VECTOR }]);
+			expect((await shard.delete({ ids: [1, 2] })).affectedCount).toBe(1);
+			const older = await shard.upsert(batchOf([2], VECTOR), {}, versionAt(1));
+			expect(older.affectedCount).toBe(isReplicated ? 0 : 1);
+			expect(await living(shard, [1, 2])).toEqual([false, !isReplicated]);
+			await shard.close();
+		}
 	});
 
 	test("is waited for only while there are other copies", async () => {

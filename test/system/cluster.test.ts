@@ -1,5 +1,6 @@
+import { Database } from "bun:sqlite";
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort } from "../../scripts/free-port.ts";
@@ -412,6 +413,69 @@ describe("members that come and go", () => {
 		expect((await call(cluster.node(0), key, "POST", "/cluster/rebalance")).status).toBe(403);
 		expect((await call(cluster.node(0), cluster.adminKey, "POST", "/cluster/rebalance")).status).toBeLessThan(300);
 		expect((await cluster.health(0)).topology_version).toBe(before);
+	});
+});
+
+describe("a start that would lose data is refused", () => {
+	let cluster: LocalCluster;
+	let key: string;
+
+	beforeAll(async () => {
+		cluster = await LocalCluster.start(2);
+		key = await newTenant(cluster.node(0), "acme");
+		const made = await call(cluster.node(0), key, "POST", "/collections", {
+			name: "kept",
+			dimension: 4,
+			replicas: 1,
+			shards: 4,
+		});
+		expect(made.status, JSON.stringify(made.body)).toBe(201);
+		expect((await put(cluster.node(0), key, "kept", 0, 100)).status).toBe(200);
+	});
+	afterAll(() => cluster.close());
+
+	/** What it ends with, and says, when it does not start, with the flags that are given and no others. */
+	const refusalOf = async (dataDir: string, ...flags: string[]): Promise<{ exitCode: number; text: string }> => {
+		const child = Bun.spawn([BINARY, "serve", "--data-dir", dataDir, "--port", String(freePort()), ...flags], {
+			stdin: "ignore",
+			stdout: "ignore",
+			stderr: "pipe",
+			timeout: 60_000,
+		});
+		return { exitCode: await child.exited, text: await new Response(child.stderr).text() };
+	};
+	const conflict = (text: string) => ({ exitCode: 1, text: expect.stringContaining(text) });
+	const anyPort = ["--listen", "/ip4/127.0.0.1/tcp/0"];
+
+	test("of the hub's node without its database, of a member by itself, of either outside of cluster mode", async () => {
+		const [first, second] = cluster.nodes.map(({ dataDir }) => dataDir) as [string, string];
+		await cluster.stop(1);
+		expect(await refusalOf(second, "--cluster", ...anyPort)).toEqual(conflict("cluster.join"));
+		expect(await refusalOf(second)).toEqual(conflict("--cluster"));
+		await cluster.restart(1);
+		await cluster.stop(0);
+		renameSync(join(first, "hub.db"), join(first, "hub.kept"));
+		expect(await refusalOf(first, "--cluster", ...anyPort)).toEqual(conflict("restore hub.db first"));
+		expect(await refusalOf(first)).toEqual(conflict("--cluster"));
+		expect(existsSync(join(first, "hub.db"))).toBe(false);
+		renameSync(join(first, "hub.kept"), join(first, "hub.db"));
+		await cluster.restart(0);
+		await cluster.settled();
+		for (const node of cluster.nodes) expect(await idsOn(node, key, "kept", range(100))).toEqual(range(100));
+	});
+
+	test("and a hub on an older database is followed by nobody", async () => {
+		const [first, second] = cluster.nodes.map(({ dataDir }) => dataDir) as [string, string];
+		await cluster.stop(0);
+		const database = new Database(join(first, "hub.db"));
+		database.run("UPDATE topology SET version = 0, members = '[]'");
+		database.run("DELETE FROM collections");
+		database.run("DELETE FROM changes");
+		database.close();
+		const listen = ["--listen", cluster.clusterAddress(0)];
+		const refused = await refusalOf(first, "--cluster", ...listen);
+		expect(refused).toEqual({ exitCode: 5, text: expect.stringContaining("the hub knows version 0 of the topology") });
+		for (const dataDir of [first, second]) expect(readdirSync(join(dataDir, "tenants", "acme")).length).toBe(1);
 	});
 });
 

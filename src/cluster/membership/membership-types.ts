@@ -1,5 +1,5 @@
 import type { CollectionId, NodeId } from "../../base/ids.ts";
-import type { TopologyMember } from "../../hub/models.ts";
+import type { ReplicaCount, TopologyMember } from "../../hub/models.ts";
 
 /** Which nodes hold one shard. */
 export interface Placement {
@@ -18,8 +18,10 @@ export interface TopologyView {
 	readonly members: readonly TopologyMember[];
 	/** Whether members join or leave: some shards have to move. */
 	readonly isChanging: boolean;
-	/** @param replicas wanted; fewer when there are fewer members */
+	/** @param replicas as the collection's record says; fewer when there are fewer members, and what the topology says counts more */
 	placement(collectionId: CollectionId, shardIndex: number, replicas: number): Placement;
+	/** What the topology says of the collection's copies; undefined: its record alone counts. */
+	replicaCount(collectionId: CollectionId): ReplicaCount | undefined;
 	/** Members in the ring's order from where the subject falls: the first that lives keeps accounts for it. */
 	homes(subject: string): readonly NodeId[];
 	/** Share of the key space of which the node is home, 0..1. */

@@ -1,8 +1,9 @@
 import type { CollectionId, NodeId } from "../../base/ids.ts";
 import { recentMap } from "../../base/recent-map.ts";
-import type { Topology, TopologyMember } from "../../hub/models.ts";
+import type { ReplicaCount, Topology, TopologyMember } from "../../hub/models.ts";
 import type { Placement, TopologyView } from "./membership-types.ts";
 import { Ring } from "./ring.ts";
+import { isCountChanging } from "./topology-change.ts";
 
 const PLACEMENTS_REMEMBERED_MAX = 50_000;
 const HOMES_REMEMBERED_MAX = 20_000;
@@ -13,6 +14,7 @@ export class RingTopologyView implements TopologyView {
 	readonly members: readonly TopologyMember[];
 	readonly isChanging: boolean;
 	readonly #byId: ReadonlyMap<string, TopologyMember>;
+	readonly #replicaCounts: ReadonlyMap<string, ReplicaCount>;
 	readonly #current: Ring;
 	readonly #next: Ring;
 	readonly #removed: ReadonlySet<NodeId>;
@@ -27,7 +29,9 @@ export class RingTopologyView implements TopologyView {
 		this.#byId = new Map(this.members.map((member) => [member.node_id, member]));
 		const inState = (...states: readonly TopologyMember["state"][]): NodeId[] =>
 			this.members.filter(({ state }) => states.includes(state)).map(({ node_id }) => node_id as NodeId);
-		this.isChanging = inState("joining", "draining", "removed").length > 0;
+		const counts = topology.replica_counts ?? [];
+		this.#replicaCounts = new Map(counts.map((count) => [count.collection_id, count]));
+		this.isChanging = inState("joining", "draining", "removed").length > 0 || counts.some(isCountChanging);
 		this.#removed = new Set(inState("removed"));
 		const next = inState("joining", "active");
 		// A cluster of which all leave has nowhere to move to.
@@ -42,10 +46,15 @@ export class RingTopologyView implements TopologyView {
 		const key = `${subject}/${replicas}`;
 		let placement = this.#placements.get(key);
 		if (placement === undefined) {
-			placement = this.#place(subject, replicas);
+			const count = this.#replicaCounts.get(collectionId);
+			placement = this.#place(subject, count?.from ?? replicas, count?.to ?? replicas);
 			this.#placements.set(key, placement);
 		}
 		return placement;
+	}
+
+	replicaCount(collectionId: CollectionId): ReplicaCount | undefined {
+		return this.#replicaCounts.get(collectionId);
 	}
 
 	homes(subject: string): readonly NodeId[] {
@@ -65,10 +74,10 @@ export class RingTopologyView implements TopologyView {
 		return this.#byId.get(nodeId);
 	}
 
-	#place(subject: string, replicas: number): Placement {
-		const next = this.#next.nodesFor(subject, replicas);
+	#place(subject: string, replicasNow: number, replicasNext: number): Placement {
+		const next = this.#next.nodesFor(subject, replicasNext);
 		if (!this.isChanging) return { current: next, next, writers: next };
-		const left = this.#current.nodesFor(subject, replicas).filter((nodeId) => !this.#removed.has(nodeId));
+		const left = this.#current.nodesFor(subject, replicasNow).filter((nodeId) => !this.#removed.has(nodeId));
 		// Every copy was on nodes that are gone for good.
 		const current = left.length > 0 ? left : next;
 		return { current, next, writers: [...new Set([...current, ...next])] };

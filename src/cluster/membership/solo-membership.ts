@@ -36,6 +36,8 @@ export class SoloMembership implements Membership, TopologyView {
 		return this.#placement;
 	}
 
+	replicaCount(): undefined {}
+
 	homes(): readonly NodeId[] {
 		return this.#homes;
 	}

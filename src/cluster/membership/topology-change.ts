@@ -1,7 +1,7 @@
 import { HiveError } from "../../base/errors.ts";
 import type { NodeId } from "../../base/ids.ts";
 import { HUB_LIMITS } from "../../hub/hub-limits.ts";
-import type { MemberState, Topology, TopologyMember } from "../../hub/models.ts";
+import type { MemberState, ReplicaCount, Topology, TopologyMember } from "../../hub/models.ts";
 
 /** What a topology may become. Pure: whoever wants a change makes the next topology here and offers it to the hub. */
 
@@ -162,10 +162,42 @@ export function withRemoved(
 	return member.state === "joining" ? withoutMember(topology, member) : withState(topology, member, "removed");
 }
 
+/**
+ * The topology in which a collection is to have another number of copies.
+ *
+ * @param wanted `from`: as its record says; what the topology says already counts more
+ * @returns undefined when there is nothing to change
+ * @throws OVERLOADED when it may be asked for again later
+ */
+export function withReplicas(topology: Topology, wanted: ReplicaCount): Topology | undefined {
+	const counts = topology.replica_counts ?? [];
+	const known = counts.find(({ collection_id }) => collection_id === wanted.collection_id);
+	const from = known?.from ?? wanted.from;
+	if ((known?.to ?? from) === wanted.to) return undefined;
+	if (mayHaveBegunAnew(topology)) throw tryLater("the copies of a removed node are being replaced");
+	const others = counts.filter((count) => count !== known);
+	const changing = others.filter(isCountChanging);
+	if (changing.length >= HUB_LIMITS.replicaCountsMax)
+		throw tryLater("many collections are given other numbers of copies");
+	// Those that are done are kept for whoever has an old record; the oldest are known to all by now.
+	const settled = others
+		.filter((count) => !isCountChanging(count))
+		.slice(-(HUB_LIMITS.replicaCountsMax - changing.length - 1));
+	const room = HUB_LIMITS.replicaCountsMax - changing.length - 1;
+	return {
+		...nextOf(topology, topology.members),
+		replica_counts: [...(room === 0 ? [] : settled), ...changing, { ...wanted, from }],
+	};
+}
+
+export const isCountChanging = ({ from, to }: ReplicaCount): boolean => from !== to;
+
 /** Whether every member that is to hold something says that it does. @param settledOf the newest version a node has settled */
 export function isReadyToFinish(topology: Topology, settledOf: (nodeId: NodeId) => number | undefined): boolean {
 	const holders = topology.members.filter(({ state }) => state !== "removed");
-	if (!holders.some(isStaying) || topology.members.every(({ state }) => state === "active")) return false;
+	const isAtRest =
+		topology.members.every(({ state }) => state === "active") && !(topology.replica_counts ?? []).some(isCountChanging);
+	if (!holders.some(isStaying) || isAtRest) return false;
 	return holders.every(({ node_id }) => (settledOf(node_id as NodeId) ?? -1) >= topology.version);
 }
 
@@ -174,8 +206,12 @@ export function finished(topology: Topology): Topology {
 	const staying = topology.members.filter(isStaying);
 	const leaving = topology.members.filter((member) => !isStaying(member));
 	const active = staying.map((member): TopologyMember => ({ ...member, state: "active" }));
-	return nextOf(topology, active, leaving);
+	const counts = (topology.replica_counts ?? []).map((count): ReplicaCount => ({ ...count, from: count.to }));
+	return { ...nextOf(topology, active, leaving), ...(counts.length > 0 && { replica_counts: counts }) };
 }
+
+const tryLater = (why: string): HiveError =>
+	new HiveError("OVERLOADED", `${why}: try again later`, { retry_after_seconds: 5 });
 
 function refuseWhileReplacing(topology: Topology): void {
 	if (!mayHaveBegunAnew(topology)) return;
@@ -202,7 +238,7 @@ const withoutMember = (topology: Topology, member: TopologyMember): Topology =>
 	);
 
 function nextOf(
-	{ version, retired }: Topology,
+	{ version, retired, replica_counts }: Topology,
 	members: readonly TopologyMember[],
 	leaving: readonly TopologyMember[] = [],
 ): Topology {
@@ -213,6 +249,7 @@ function nextOf(
 	return {
 		version: version + 1,
 		members: kept,
+		...(replica_counts !== undefined && { replica_counts }),
 		retired: [...retired, ...leaving.map(({ node_id, peer_id }) => ({ node_id, peer_id }))].slice(
 			-HUB_LIMITS.retiredMembersMax,
 		),

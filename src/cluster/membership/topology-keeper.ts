@@ -1,10 +1,11 @@
 import type { Clock } from "../../base/clock.ts";
 import { HiveError } from "../../base/errors.ts";
-import type { NodeId, RandomBytes } from "../../base/ids.ts";
+import type { CollectionId, NodeId, RandomBytes, TenantId } from "../../base/ids.ts";
 import type { Timers } from "../../base/timers.ts";
 import { backoffMs } from "../../hub/backoff.ts";
+import { hubIsOlder } from "../../hub/hub-age.ts";
 import type { HubClient } from "../../hub/hub-client-types.ts";
-import type { Topology, TopologyMember } from "../../hub/models.ts";
+import type { ReplicaCount, Topology, TopologyMember } from "../../hub/models.ts";
 import { isDataAtRisk } from "./data-at-risk.ts";
 import type { Liveness } from "./liveness.ts";
 import type { Membership, TopologyView } from "./membership-types.ts";
@@ -12,11 +13,13 @@ import { RingTopologyView } from "./ring-topology-view.ts";
 import {
 	type Candidate,
 	finished,
+	isCountChanging,
 	isReadyToFinish,
 	withDrainCancelled,
 	withDraining,
 	withMember,
 	withRemoved,
+	withReplicas,
 } from "./topology-change.ts";
 import type { TopologyFile } from "./topology-file.ts";
 
@@ -24,7 +27,7 @@ export interface TopologyKeeperParts {
 	readonly self: NodeId;
 	readonly peerId: string;
 	/** Asked only where a method says HUB_UNAVAILABLE, and to refresh. */
-	readonly hub: Pick<HubClient, "getTopology" | "putTopology" | "listTenants" | "listCollections">;
+	readonly hub: Pick<HubClient, "getTopology" | "putTopology" | "listTenants" | "listCollections" | "updateCollection">;
 	readonly file: Pick<TopologyFile, "load" | "save">;
 	readonly liveness: Pick<Liveness, "isLive" | "onChange">;
 	/** Asks another member for the topology it knows. May throw. */
@@ -216,6 +219,22 @@ export class TopologyKeeper implements Membership {
 		});
 	}
 
+	/**
+	 * Begins to give a collection another number of copies: those it has answer until those it shall have hold everything.
+	 *
+	 * @returns the version of the topology that says so: the collection's record has to name it
+	 * @throws COLLECTION_NOT_FOUND, TENANT_NOT_FOUND, HUB_UNAVAILABLE, OVERLOADED
+	 */
+	async changeReplicas(tenantId: TenantId, collectionId: CollectionId, to: number): Promise<number> {
+		const { version } = await this.#change(async (topology) => {
+			const record = (await this.#parts.hub.listCollections(tenantId)).find(({ id }) => id === collectionId);
+			if (record === undefined) throw new HiveError("COLLECTION_NOT_FOUND", "the collection was deleted");
+			const { replicas: from } = record;
+			return withReplicas(topology, { tenant_id: tenantId, collection_id: collectionId, from, to });
+		});
+		return version;
+	}
+
 	/** Begins to empty the node. @throws NOT_FOUND, CONFLICT, HUB_UNAVAILABLE, OVERLOADED */
 	async drain(nodeId: NodeId): Promise<void> {
 		await this.#change((topology) => withDraining(topology, nodeId, { isLive: this.isLive(nodeId) }));
@@ -260,9 +279,28 @@ export class TopologyKeeper implements Membership {
 		if (turn < 0 || nowMs - this.#ready.sinceMs < turn * TAKEOVER_MS) return;
 		this.#isFinishing = true;
 		try {
+			for (const count of (topology.replica_counts ?? []).filter(isCountChanging)) {
+				await this.#recordReplicas(count, topology.version);
+			}
 			await this.#change((current) => (current.version === topology.version ? finished(current) : undefined));
 		} finally {
 			this.#isFinishing = false;
+		}
+	}
+
+	/** Whoever began to change the number may not have come to write it down. */
+	async #recordReplicas({ tenant_id, collection_id, to }: ReplicaCount, version: number): Promise<void> {
+		const { hub } = this.#parts;
+		const tenantId = tenant_id as TenantId;
+		try {
+			const record = (await hub.listCollections(tenantId)).find(({ id }) => id === collection_id);
+			if (record !== undefined && record.replicas !== to) {
+				await hub.updateCollection(tenantId, record.name, { replicas: to, topology_version: version });
+			}
+		} catch (error) {
+			// Deleted meanwhile: there is nothing to write it into.
+			const isGone = error instanceof HiveError && ["TENANT_NOT_FOUND", "COLLECTION_NOT_FOUND"].includes(error.code);
+			if (!isGone) throw error;
 		}
 	}
 
@@ -329,19 +367,12 @@ export class TopologyKeeper implements Membership {
 					if (!(error instanceof HiveError && error.code === "CONFLICT")) throw error;
 				}
 			}
-			if (attempt === ATTEMPTS_MAX) throw isOlder ? this.#hubIsOlder(current) : tooManyChanges();
+			if (attempt === ATTEMPTS_MAX)
+				throw isOlder ? hubIsOlder(current.version, this.#topology.version) : tooManyChanges();
 			const { promise, resolve } = Promise.withResolvers<void>();
 			timers.after(backoffMs(Math.min(attempt, LONGEST_PAUSE_ATTEMPT), random), resolve);
 			await promise;
 		}
-	}
-
-	#hubIsOlder({ version }: Topology): HiveError {
-		return new HiveError(
-			"HUB_UNAVAILABLE",
-			`the hub knows version ${version} of the topology, this node version ${this.#topology.version}: it was restored from an old backup, or is the hub of another cluster`,
-			{ hub_version: version, known_version: this.#topology.version },
-		);
 	}
 
 	#adopt(topology: Topology): TopologyView {

@@ -14,6 +14,8 @@ export interface CopyAgreementParts {
 	readonly port: Pick<ReplicaPort, "call" | "copyState">;
 	readonly reconciler: Pick<ShardReconciler, "reconcile">;
 	readonly clock: Clock;
+	/** What most members take the time to be: it decides what is old. */
+	readonly agreedClock: Pick<Clock, "nowMs">;
 	readonly log: RepairLog;
 	/** @see REPAIR_LIMITS.purgeMarginMs */
 	readonly purgeMarginMs?: number;
@@ -41,9 +43,9 @@ export class CopyAgreement {
 	 * @returns whether all of them were reached, and were found to hold what this node does
 	 */
 	async reach({ shard, replicas }: ClusterShard, others: readonly NodeId[], signal: AbortSignal): Promise<boolean> {
-		const { membership, clock, purgeMarginMs = REPAIR_LIMITS.purgeMarginMs } = this.#parts;
+		const { membership, agreedClock, purgeMarginMs = REPAIR_LIMITS.purgeMarginMs } = this.#parts;
 		const { version } = membership.view();
-		const beforeMs = clock.nowMs() - purgeMarginMs;
+		const beforeMs = agreedClock.nowMs() - purgeMarginMs;
 		for (let round = 0; round < REPAIR_LIMITS.agreementRoundsMax; round++) {
 			const oldestMs = await this.#compareAll(shard, others, signal);
 			if (oldestMs === undefined) return false;

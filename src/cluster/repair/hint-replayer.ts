@@ -142,7 +142,8 @@ export class HintReplayer {
 		try {
 			for await (const found of this.#parts.catalog.all(signal)) {
 				if (signal.aborted) return false;
-				isDone &&= await this.#attempt(nodeId, found.shard, () => this.#bringUp(nodeId, found, signal));
+				const isUp = await this.#attempt(nodeId, found.shard, () => this.#bringUp(nodeId, found, signal));
+				isDone = isDone && isUp;
 			}
 		} catch (error) {
 			this.#parts.log("warn", "the shards of which a node missed something could not be listed", {

@@ -229,7 +229,10 @@ export class MoveRunner {
 		if (!current.includes(self) && this.#arrived.get(shardKey(shard))?.replicas !== replicas) return "fill";
 		if (this.#isShardSettled(shardKey(shard), view.version)) return undefined;
 		if (!next.includes(self)) return this.#isLeaving(view) ? "hand over" : undefined;
-		return current.length < copiesBefore(view, replicas) ? "mend" : undefined;
+		const count = view.replicaCount(shard.collectionId);
+		// Those who go on hold what others had acknowledged with those who don't.
+		const isShrinking = count !== undefined && count.to < count.from;
+		return isShrinking || current.length < copiesBefore(view, count?.from ?? replicas) ? "mend" : undefined;
 	}
 
 	/** @returns whether all were done */

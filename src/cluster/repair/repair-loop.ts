@@ -18,6 +18,8 @@ export interface RepairLoopParts {
 	readonly port: Pick<ReplicaPort, "call" | "copyState">;
 	readonly reconciler: Pick<ShardReconciler, "reconcile">;
 	readonly clock: Clock;
+	/** @see CopyAgreementParts */
+	readonly agreedClock: Pick<Clock, "nowMs">;
 	readonly timers: Timers;
 	readonly log: RepairLog;
 	readonly purgeMarginMs?: number;
@@ -151,7 +153,8 @@ export class RepairLoop {
 			const others = writers.filter((nodeId) => nodeId !== self);
 			const [first] = current.filter((nodeId) => membership.isLive(nodeId));
 			if (first !== self) return writers.includes(self) && (await this.#compareWith(first, found.shard, signal));
-			if (others.length === 0 || this.#isAgreed(key, others)) return false;
+			// Also of a shard without other copies the word of deletions has to go some day.
+			if (this.#isAgreed(key, others)) return false;
 			const comparing = { key, isTouched: false };
 			this.#comparing = comparing;
 			const startMs = clock.monotonicMs();

@@ -56,7 +56,8 @@ export class ShardFiller {
 		}
 		// A holder without a complete copy keeps what it acknowledged itself, as this node does if it is one.
 		const heardCount = current.includes(self) ? filledCount + survey.answeredCount - sources.length : filledCount;
-		const enough = Math.min(sourcesNeeded(view, replicas), others.length);
+		const copyCount = view.replicaCount(shard.collectionId)?.from ?? replicas;
+		const enough = Math.min(sourcesNeeded(view, copyCount), others.length);
 		if (filledCount === 0 || heardCount < enough || !this.#isCurrent(view)) return false;
 		await copies.markComplete(shard);
 		return true;

@@ -91,6 +91,7 @@ export class CollectionStore {
 			return await storeCollection(transaction, {
 				...record,
 				replicas: patch.replicas ?? record.replicas,
+				topology_version: patch.topology_version ?? record.topology_version,
 				hnsw: { ...record.hnsw, ef_search: patch.ef_search ?? record.hnsw.ef_search },
 				payload_indexes: patch.payload_indexes ?? record.payload_indexes,
 			});

@@ -69,5 +69,8 @@ export const HUB_MIGRATIONS: readonly (readonly string[])[] = [
 		`CREATE TABLE changes (revision BIGINT PRIMARY KEY, body TEXT NOT NULL)`,
 	],
 	[`ALTER TABLE api_keys ADD COLUMN signing_public_key TEXT`],
-	[`ALTER TABLE topology ADD COLUMN retired TEXT NOT NULL DEFAULT '[]'`],
+	[
+		`ALTER TABLE topology ADD COLUMN retired TEXT NOT NULL DEFAULT '[]'`,
+		`ALTER TABLE topology ADD COLUMN replica_counts TEXT NOT NULL DEFAULT '[]'`,
+	],
 ];

@@ -34,7 +34,7 @@ export class TopologyStore {
 			const topology = completed(wanted, current);
 			await transaction.sql`
 				UPDATE topology SET version = ${topology.version}, members = ${JSON.stringify(topology.members)},
-				retired = ${JSON.stringify(topology.retired)}`;
+				retired = ${JSON.stringify(topology.retired)}, replica_counts = ${JSON.stringify(topology.replica_counts ?? [])}`;
 			const retiredBefore = new Set(current.retired.map(({ node_id }) => node_id));
 			const leaving = topology.retired.map(({ node_id }) => node_id).filter((nodeId) => !retiredBefore.has(nodeId));
 			await dropStoredAmounts(transaction.sql, leaving);
@@ -56,19 +56,21 @@ function completed(wanted: WantedTopology, current: Topology): Topology {
 			addresses,
 			serves_hub: serves_hub ?? known.get(node_id)?.serves_hub ?? false,
 		})),
+		replica_counts: wanted.replica_counts ?? current.replica_counts ?? [],
 		retired: (wanted.retired ?? current.retired).slice(-HUB_LIMITS.retiredMembersMax),
 	};
 }
 
 async function readTopology(sql: SqlRunner): Promise<Topology> {
-	const [row] = await sql<{ version: number | string; members: string; retired: string }[]>`
-		SELECT version, members, retired FROM topology`;
+	const [row] = await sql<{ version: number | string; members: string; retired: string; replica_counts: string }[]>`
+		SELECT version, members, retired, replica_counts FROM topology`;
 	// Members written before these fields were made have neither.
 	const members = JSON.parse(row!.members) as (Partial<TopologyMember> &
 		Pick<TopologyMember, "node_id" | "state" | "addresses">)[];
 	return {
 		version: Number(row!.version),
 		members: members.map((member) => ({ peer_id: "", serves_hub: false, ...member })),
+		replica_counts: JSON.parse(row!.replica_counts) as NonNullable<Topology["replica_counts"]>,
 		retired: JSON.parse(row!.retired) as Topology["retired"],
 	};
 }

@@ -54,6 +54,7 @@ export class KeeperRig {
 				},
 				listTenants: (page) => this.client.listTenants(page),
 				listCollections: (tenantId) => this.client.listCollections(tenantId),
+				updateCollection: (...args) => this.client.updateCollection(...args),
 			},
 			file: this.file(letter),
 			liveness: this.liveness,

@@ -8,6 +8,7 @@ import {
 	withDraining,
 	withMember,
 	withRemoved,
+	withReplicas,
 } from "../../../src/cluster/membership/topology-change.ts";
 import { HUB_LIMITS } from "../../../src/hub/hub-limits.ts";
 import type { Topology } from "../../../src/hub/models.ts";
@@ -95,6 +96,45 @@ describe("draining", () => {
 		expect(outcomeOf(() => withDrainCancelled(topology("a b"), node("b")))).toBe("same");
 		expect(outcomeOf(() => withDrainCancelled(topology("a b:x"), node("b")))).toBe("CONFLICT node_id");
 		expect(outcomeOf(() => withDrainCancelled(topology("a"), node("b")))).toBe("NOT_FOUND node_id");
+	});
+});
+
+describe("another number of copies", () => {
+	const count = (id: string, from: number, to: number) => ({ tenant_id: "acme", collection_id: id, from, to });
+
+	test("is one more change of the topology, which is at rest again when all have settled it", () => {
+		const changing = withReplicas(topology("a b c"), count("x", 1, 3))!;
+		expect(changing).toEqual({ ...topology("a b c", 8), replica_counts: [count("x", 1, 3)] });
+		expect(isReadyToFinish(changing, () => 7)).toBe(false);
+		expect(isReadyToFinish(changing, () => 8)).toBe(true);
+		const rested = finished(changing);
+		expect(rested).toEqual({ ...topology("a b c", 9), replica_counts: [count("x", 3, 3)] });
+		expect(isReadyToFinish(rested, () => 9)).toBe(false);
+	});
+
+	test("goes on from the copies there are, whatever a record says, and is none when it is as wanted", () => {
+		const changing = withReplicas(topology("a b c"), count("x", 1, 3))!;
+		expect(withReplicas(changing, count("x", 3, 2))!.replica_counts).toEqual([count("x", 1, 2)]);
+		expect(withReplicas(changing, count("x", 1, 3))).toBeUndefined();
+		expect(withReplicas(topology("a b"), count("x", 2, 2))).toBeUndefined();
+	});
+
+	test("waits while a removed node's copies are replaced, and outlives other changes", () => {
+		expect(outcomeOf(() => withReplicas(topology("a b:x"), count("x", 1, 2)))).toBe("OVERLOADED undefined");
+		const changing = withReplicas(topology("a b"), count("x", 1, 2))!;
+		expect(withDraining(changing, node("b"), live)!.replica_counts).toEqual([count("x", 1, 2)]);
+	});
+
+	test("is remembered of the newest, and of all that are under way", () => {
+		let now = topology("a b");
+		const { replicaCountsMax } = HUB_LIMITS;
+		for (let index = 0; index < replicaCountsMax; index++) now = finished(withReplicas(now, count(`s${index}`, 1, 2))!);
+		for (let index = 0; index < replicaCountsMax; index++) {
+			now = withReplicas(now, count(`c${index}`, 1, 2))!;
+			expect(now.replica_counts!.length).toBe(replicaCountsMax);
+		}
+		expect(now.replica_counts!.every(({ from, to }) => from !== to)).toBe(true);
+		expect(outcomeOf(() => withReplicas(now, count("more", 1, 2)))).toBe("OVERLOADED undefined");
 	});
 });
 

@@ -73,6 +73,7 @@ describe("admitting", () => {
 				},
 				listTenants: unavailable,
 				listCollections: unavailable,
+				updateCollection: unavailable,
 			},
 		});
 		expect(textOf(await b.admit(candidate("c")))).toBe("a c:j");
@@ -94,6 +95,28 @@ describe("changing", () => {
 		await a.finishWhenSettled(() => a.topology.version);
 		expect([textOf(a.topology), a.isRetired("peer-c")]).toEqual(["a b", true]);
 		expect(await refusalOf(a.drain(node("c")))).toBe("NOT_FOUND node_id");
+	});
+
+	test("a collection gets its copies before its record says so for good, also when whoever began that is gone", async () => {
+		const acme = "acme" as TenantId;
+		await rig.hub.ask("POST", "/tenants", { id: "acme", name: "Acme" });
+		const { id } = await rig.client.createCollection(acme, { ...newCollection("docs"), replicas: 1 });
+		const a = await rig.cluster("abc");
+		const version = await a.changeReplicas(acme, id, 3);
+		expect(version).toBe(a.topology.version);
+		expect(a.view().replicaCount(id)).toMatchObject({ from: 1, to: 3 });
+		const { current, next, writers } = a.view().placement(id, 0, 1);
+		expect([current.length, next.length, writers.length]).toEqual([1, 3, 3]);
+		expect(a.view().placement(id, 0, 3)).toEqual({ current, next, writers });
+		await a.finishWhenSettled(() => version - 1);
+		expect(a.view().isChanging).toBe(true);
+		await a.finishWhenSettled(() => version);
+		expect(a.view().isChanging).toBe(false);
+		// Who has the record of before goes by as many copies.
+		expect(a.view().placement(id, 0, 1).current.length).toBe(3);
+		expect(await rig.client.listCollections(acme)).toMatchObject([{ replicas: 3, topology_version: version }]);
+		await rig.client.deleteCollection(acme, "docs");
+		expect(await refusalOf(a.changeReplicas(acme, id, 2))).toBe("COLLECTION_NOT_FOUND");
 	});
 
 	test("a dead node is removed without a word about loss when most copies of everything are elsewhere", async () => {
@@ -319,7 +342,12 @@ describe("refreshing", () => {
 		expect(b.topology.version).toBe(2);
 	});
 
-	const rigHub = () => ({ putTopology: unavailable, listTenants: unavailable, listCollections: unavailable });
+	const rigHub = () => ({
+		putTopology: unavailable,
+		listTenants: unavailable,
+		listCollections: unavailable,
+		updateCollection: unavailable,
+	});
 });
 
 describe("knowing who is who", () => {

@@ -67,6 +67,7 @@ export class RepairRig {
 			surplus: new SurplusCopies(shared),
 			timers: this.time,
 			clock: this.time,
+			agreedClock: this.time,
 		};
 	}
 
