@@ -153,6 +153,9 @@ test("a second process on the same data folder is refused, and the first goes on
 	expect((await call(heir, heir.adminKey(), "GET", "/tenants")).status).toBe(200);
 });
 
+/** Besides what is left when the disk is called full: enough for a shard to try again. */
+const PROBED_BYTES = 80 * 1024;
+
 const canMount = ((): boolean => {
 	const probe = mkdtempSync(join(tmpdir(), "hive-vector-mount-"));
 	const mounted =
@@ -195,7 +198,11 @@ test.skipIf(!canMount)(
 		expect(JSON.stringify(refusal?.body)).not.toContain(folder);
 		expect(await recall(node, key, acknowledged)).toBeGreaterThanOrEqual(0.99);
 
+		// Room enough to try, and too little for it: the database is closed, and can't be opened.
+		truncateSync(ballast, statSync(ballast).size - PROBED_BYTES);
+		expect(await fill(node, key, acknowledged, 1)).toBeGreaterThanOrEqual(500);
 		unlinkSync(ballast);
+		expect(await recall(node, key, acknowledged)).toBeGreaterThanOrEqual(0.99);
 		let recovered = 0;
 		for (let attempt = 0; attempt < 20 && recovered !== 200; attempt++)
 			recovered = await fill(node, key, acknowledged, 100);
