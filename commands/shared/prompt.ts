@@ -14,7 +14,7 @@ interface Streams {
  */
 export async function confirm(question: string, typed: string | undefined, streams: Streams): Promise<boolean> {
 	if (!streams.input.isTTY)
-		throw usageFailure("this can't be undone, and there is no terminal to ask on", "repeat it with --yes");
+		throw usageFailure("this has to be confirmed, and there is no terminal to ask on", "repeat it with --yes");
 	const lines = createInterface({ input: streams.input, output: streams.output });
 	try {
 		// Rejects on Ctrl-D alone, which is no consent.

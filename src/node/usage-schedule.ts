@@ -1,3 +1,4 @@
+import { HiveError } from "../base/errors.ts";
 import type { Log } from "../observe/log.ts";
 import type { StoredUsage } from "./stored-usage.ts";
 import type { UsageReporter } from "./usage-reporter.ts";
@@ -17,7 +18,9 @@ export function reportUsageUntilStopped(
 			await reporter.report();
 			stored.save();
 		} catch (err) {
-			log.warn({ err }, "usage could not be reported; it will be sent again");
+			// A hub that is away is no defect.
+			const facts = err instanceof HiveError ? { reason: err.message } : { err };
+			log.warn(facts, "usage could not be reported; it will be sent again");
 		}
 	};
 	const timer = setInterval(() => void report(), intervalSeconds * 1000);

@@ -7,7 +7,7 @@ export function clusterProblems(state: ClusterState, isHubConnected: boolean): s
 		problems.push("the hub does not answer: keys and quotas are served from memory, and nothing can be created");
 	}
 	if (!state.has_majority) {
-		problems.push("this node reaches fewer than half of the members: much is refused with NO_QUORUM");
+		problems.push("this node reaches no majority of the members: much is refused with NO_QUORUM");
 	}
 	for (const node of state.nodes) problems.push(...problemsOf(node));
 	return problems;

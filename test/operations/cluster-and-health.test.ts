@@ -165,7 +165,7 @@ describe("the cluster's health", () => {
 		]);
 		expect(await problems(other({ state: "joining", transfers_waiting: 4 }), other({ state: "draining" }))).toEqual([]);
 		expect((await health({ state: { has_majority: false } })).problems).toEqual([
-			"this node reaches fewer than half of the members: much is refused with NO_QUORUM",
+			"this node reaches no majority of the members: much is refused with NO_QUORUM",
 		]);
 	});
 

@@ -511,6 +511,7 @@ describe("who may join", () => {
 		expect((await cluster.health(0)).nodes.length).toBe(1);
 		child.kill("SIGKILL");
 		await child.exited;
+		expect(await new Response(child.stderr).text()).toContain("another cluster.secret");
 	});
 
 	test("a node that shall join and has no secret says what it needs, and does not start", async () => {

@@ -230,7 +230,7 @@ export class PeerNetwork implements PeerCalls, PeerMethods, PeerBroadcast {
 	 */
 	async ask(address: string, method: typeof JOIN_METHOD, body: unknown): Promise<unknown> {
 		if (method !== JOIN_METHOD) throw new Error(`nobody answers ${String(method)} to a stranger`);
-		const connection = await this.#host.dial(address, undefined, AbortSignal.timeout(PEER_LIMITS.dialMsMax));
+		const connection = await this.#dialStranger(address);
 		const { id } = connection;
 		this.#asking.set(id, (this.#asking.get(id) ?? 0) + 1);
 		try {
@@ -245,6 +245,21 @@ export class PeerNetwork implements PeerCalls, PeerMethods, PeerBroadcast {
 			this.#parts.timers.after(PEER_LIMITS.outsiderLingerMs, () => {
 				if (!this.#asking.has(id) && this.#connections.isStranger(connection)) connection.abort(new Error("asked"));
 			});
+		}
+	}
+
+	async #dialStranger(address: string): Promise<Connection> {
+		try {
+			return await this.#host.dial(address, undefined, AbortSignal.timeout(PEER_LIMITS.dialMsMax));
+		} catch (cause) {
+			const why = String(cause);
+			// Who has another secret can't even say so.
+			const isOther = why.includes("handshake") || why.includes("Unexpected EOF");
+			throw isOther
+				? new Error("what answers there has another cluster.secret, or is no node's port for other nodes (7802)", {
+						cause,
+					})
+				: cause;
 		}
 	}
 

@@ -122,8 +122,10 @@ export class ShardReader {
 		const { port } = this.#context;
 		const { shard } = this.#subject;
 		const client = this.#client(chosen);
-		const answers = await this.#askSeveral(chosen, async (nodeId, options) => {
-			const rows = await port.call(nodeId, shard, "rows", [ids], { ...options, client });
+		const nodes = this.#inOrder(chosen.current, "rows", "self");
+		const answers = await this.#askSeveral(nodes, chosen.required, async (nodeId, signal) => {
+			const options = { timeoutMs: REPLICATION_LIMITS.readMs, signal, client };
+			const rows = await port.call(nodeId, shard, "rows", [ids], options);
 			return new RowSet().add(unpackRows(rows, shard.config.dimension));
 		});
 		const newest = new RowSet();
@@ -139,13 +141,14 @@ export class ShardReader {
 		return [...newest.all()];
 	}
 
-	/** Asks as many copies as are required, another one for each that fails or is slow. @throws AllCopiesFailed */
+	/** Asks so many of them, at once, and another one for each that fails or is slow. @throws AllCopiesFailed */
 	#askSeveral<Answer>(
-		chosen: Chosen,
-		ask: (nodeId: NodeId, options: Pick<ReplicaCallOptions, "timeoutMs" | "signal">) => Promise<Answer>,
+		nodes: readonly NodeId[],
+		wanted: number,
+		ask: (nodeId: NodeId, signal: AbortSignal) => Promise<Answer>,
 	): Promise<ReadonlyMap<NodeId, Answer>> {
+		if (nodes.length < wanted) return Promise.reject(new AllCopiesFailed(new Map()));
 		const { timers, latencies } = this.#context;
-		const nodes = this.#inOrder(chosen.current, "rows", "self");
 		const { promise, resolve, reject } = Promise.withResolvers<ReadonlyMap<NodeId, Answer>>();
 		const answers = new Map<NodeId, Answer>();
 		const failures = new Map<NodeId, unknown>();
@@ -163,14 +166,17 @@ export class ShardReader {
 		const askNext = (): void => {
 			if (isOver || nextIndex === nodes.length) return;
 			const nodeId = nodes[nextIndex++]!;
-			const cancel = timers.after(REPLICATION_LIMITS.nextCopyMs, askNext);
+			const cancel = timers.after(REPLICATION_LIMITS.nextCopyMs, () => {
+				latencies.avoid(nodeId);
+				askNext();
+			});
 			cancels.add(cancel);
-			ask(nodeId, { timeoutMs: REPLICATION_LIMITS.readMs, signal: controller.signal }).then(
+			ask(nodeId, controller.signal).then(
 				(answer) => {
 					cancel();
 					if (isOver) return;
 					answers.set(nodeId, answer);
-					if (answers.size === chosen.required) end(() => resolve(answers));
+					if (answers.size === wanted) end(() => resolve(answers));
 				},
 				(error: unknown) => {
 					cancel();
@@ -178,14 +184,14 @@ export class ShardReader {
 					if (!isCopyFailure(error)) return end(() => reject(error));
 					failures.set(nodeId, error);
 					if (isNoAnswer(error)) latencies.avoid(nodeId);
-					if (nodes.length - failures.size < chosen.required) {
+					if (nodes.length - failures.size < wanted) {
 						return end(() => reject(new AllCopiesFailed(failures, answers.size)));
 					}
 					askNext();
 				},
 			);
 		};
-		for (let count = 0; count < chosen.required; count++) askNext();
+		for (let count = 0; count < wanted; count++) askNext();
 		return promise;
 	}
 
@@ -222,19 +228,17 @@ export class ShardReader {
 		const { membership, reconciler, remote } = this.#context;
 		const { shard } = this.#subject;
 		const timeoutMs = REPLICATION_LIMITS.reconcileMs;
-		let agreed = 1;
-		for (const peer of peers) {
-			if (agreed === wanted) break;
-			try {
-				if (serving === membership.self) await reconciler.reconcile(shard, peer, AbortSignal.timeout(timeoutMs));
-				else await remote.reconcile(serving, shard, peer, { timeoutMs });
-				agreed++;
-			} catch (error) {
-				if (!isCopyFailure(error)) throw error;
-				failures.set(peer, error);
-			}
+		try {
+			await this.#askSeveral(peers, wanted - 1, async (peer, signal) => {
+				if (serving !== membership.self) await remote.reconcile(serving, shard, peer, { timeoutMs });
+				else await reconciler.reconcile(shard, peer, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]));
+			});
+			return wanted;
+		} catch (error) {
+			if (!(error instanceof AllCopiesFailed)) throw error;
+			for (const [peer, failure] of error.failures) failures.set(peer, failure);
+			return 1 + error.answered;
 		}
-		return agreed;
 	}
 
 	#readFrom<M extends CopyRead>(
