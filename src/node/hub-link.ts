@@ -3,6 +3,7 @@ import { RedisClient } from "bun";
 import { HiveError } from "../base/errors.ts";
 import { newServiceKey } from "../base/ids.ts";
 import { HUB_ORIGIN, hubRequestHandler } from "../cluster/hub-over-peers.ts";
+import { TopologyFile } from "../cluster/membership/topology-file.ts";
 import type { PeerHandler } from "../cluster/peer/peer-types.ts";
 import { HubAge } from "../hub/hub-age.ts";
 import { CachedHubDirectory, type HeardMark } from "../hub/hub-directory.ts";
@@ -43,7 +44,7 @@ const EMBEDDED_CALLS_MAX = 256;
  */
 export function usesHubOfMember({ values: { cluster, hub } }: Settings, folder: DataFolder): boolean {
 	if (!cluster.enabled) {
-		if (folder.hasClusterState) {
+		if (folder.hasClusterState && !(folder.hasHubDatabase && isAlone(folder))) {
 			throw refusedFolder("this data folder belongs to a node of a cluster: start it in cluster mode (--cluster)");
 		}
 		if (hub.mode === "embedded" && hub.database === "sqlite") refuseLostHub(folder);
@@ -76,6 +77,12 @@ function refuseLostHub(folder: DataFolder): void {
 	throw refusedFolder(
 		"this data folder has collections, and no hub.db that names them: restore it, or start with an empty folder",
 	);
+}
+
+/** Whether the cluster that the node knew last had no other member. */
+function isAlone(folder: DataFolder): boolean {
+	const topology = new TopologyFile(folder.clusterStatePath, () => {}).load();
+	return topology?.members.every(({ node_id }) => node_id === folder.nodeId) === true;
 }
 
 /** Of a restored backup the hub's database alone tells. */

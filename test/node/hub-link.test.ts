@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { HiveError } from "../../src/base/errors.ts";
 import { systemRandom, type TenantId } from "../../src/base/ids.ts";
 import { HubOverPeers } from "../../src/cluster/hub-over-peers.ts";
+import { TopologyFile } from "../../src/cluster/membership/topology-file.ts";
 import { type DataFolder, openDataFolder } from "../../src/node/data-folder.ts";
 import { openHubLink, usesHubOfMember } from "../../src/node/hub-link.ts";
 import { NodeState } from "../../src/node/node-state.ts";
@@ -74,7 +75,15 @@ describe("whose hub a node uses", () => {
 		expect(uses(join_)).toBe(true);
 		writeFileSync(folder.hubDatabasePath, "");
 		expect(uses({})).toBe(false);
-		expect(() => uses({ HIVE_VECTOR_CLUSTER_ENABLED: "false" })).toThrow("start it in cluster mode");
+		const alone = { HIVE_VECTOR_CLUSTER_ENABLED: "false" };
+		expect(() => uses(alone)).toThrow("start it in cluster mode");
+		const member = { node_id: folder.nodeId, peer_id: "p", state: "active", addresses: [], serves_hub: true } as const;
+		const state = new TopologyFile(folder.clusterStatePath, () => {});
+		state.save({ version: 3, members: [member, { ...member, node_id: "node_bbbbbbbbbbbbbbbb" }], retired: [] });
+		expect(() => uses(alone)).toThrow("start it in cluster mode");
+		// One that never had company may as well go back.
+		state.save({ version: 1, members: [member], retired: [] });
+		expect(uses(alone)).toBe(false);
 	});
 });
 
