@@ -1,6 +1,7 @@
 import type { TenantId } from "../base/ids.ts";
 import { recentMap } from "../base/recent-map.ts";
 import type { HubDirectory } from "../hub/hub-client-types.ts";
+import { tenantPages } from "../hub/hub-listing.ts";
 import type { CollectionRecord } from "../hub/models.ts";
 import type { TenantAccounts } from "./accounts/account-types.ts";
 import { AdmittedWriter } from "./admitted-writer.ts";
@@ -79,10 +80,10 @@ export class TenantDirectory implements TenantSource {
 		this.#swept.clear();
 		const unknown = new Set(await this.#parts.folders.tenants());
 		const { hub } = this.#parts.directory;
-		for (let after: string | null | undefined; unknown.size > 0 && after !== null; ) {
-			const page = await hub.listTenants({ limit: TENANTS_PER_PAGE, ...(after === undefined ? {} : { after }) });
-			for (const { id } of page.tenants) unknown.delete(id);
-			after = page.next;
+		if (unknown.size === 0) return;
+		for await (const tenants of tenantPages(hub, TENANTS_PER_PAGE)) {
+			for (const { id } of tenants) unknown.delete(id);
+			if (unknown.size === 0) return;
 		}
 		// Asks by name once more: a tenant may have been made while the pages were read.
 		for (const tenantId of unknown) await this.sweepTenant(tenantId);

@@ -1,6 +1,7 @@
 import type { Clock } from "../base/clock.ts";
 import { HiveError } from "../base/errors.ts";
 import type { NodeId, TenantId } from "../base/ids.ts";
+import { inPages } from "../base/in-pages.ts";
 import type { HeardHeartbeat } from "../cluster/gossip/gossip-state.ts";
 import type { Heartbeat, TransferProgress } from "../cluster/gossip/gossip-types.ts";
 import type { Membership } from "../cluster/membership/membership-types.ts";
@@ -97,16 +98,13 @@ export class NodeClusterControl implements ClusterControl {
 		}
 		const shards = records.flatMap((record) => shardRefs(record).map((ref) => ({ record, ref })));
 		const answers: ShardCopies[] = [];
-		for (let start = 0; start < shards.length; start += SHARDS_IN_FLIGHT_MAX) {
-			const page = shards.slice(start, start + SHARDS_IN_FLIGHT_MAX);
-			const answered = page.map(async ({ record, ref }) => ({
-				tenant_id: tenantId,
-				collection: record.name,
-				shard: ref.shardIndex,
-				copies: (await copies(ref, record.replicas)).map(copyInfo),
-			}));
-			answers.push(...(await Promise.all(answered)));
-		}
+		const asked = inPages(shards, SHARDS_IN_FLIGHT_MAX, async ({ record, ref }) => ({
+			tenant_id: tenantId,
+			collection: record.name,
+			shard: ref.shardIndex,
+			copies: (await copies(ref, record.replicas)).map(copyInfo),
+		}));
+		for await (const page of asked) answers.push(...page);
 		return answers;
 	}
 

@@ -8,7 +8,7 @@ import { CLUSTER_PROTOCOL, JOIN_METHOD, joinCluster } from "../cluster/membershi
 import type { PeerBroadcast } from "../cluster/peer/peer-types.ts";
 import { backoffMs, pause } from "../hub/backoff.ts";
 import type { CachedHubDirectory } from "../hub/hub-directory.ts";
-import type { HubChange } from "../hub/models.ts";
+import type { HubChange, Topology, TopologyMember } from "../hub/models.ts";
 import { systemEvery } from "../observe/event-loop-lag.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { DataFolder } from "./data-folder.ts";
@@ -65,8 +65,8 @@ export class ClusterMember {
 	readonly #connectedAtMs = new Map<NodeId, number>();
 	#isRepairing = false;
 	#hasLeft = false;
-	#seenVersion: number;
-	#seenStates: ReadonlyMap<string, string>;
+	/** The topology that was acted on last. */
+	#seen: Topology;
 
 	/** To be made before the network starts. */
 	constructor(parts: ClusterMemberParts) {
@@ -74,8 +74,7 @@ export class ClusterMember {
 		const { peers, folder, directory, metrics } = parts;
 		const { keeper, network } = peers;
 		const { clock, random, log } = parts.process;
-		this.#seenVersion = keeper.topology.version;
-		this.#seenStates = new Map(keeper.topology.members.map(({ node_id, state }) => [node_id, state]));
+		this.#seen = keeper.topology;
 		this.gossip = new Gossip({
 			calls: network,
 			methods: network,
@@ -270,10 +269,9 @@ export class ClusterMember {
 	#look(): void {
 		const { peers, shards, process, onLeft } = this.#parts;
 		const { keeper } = peers;
-		const { version } = keeper.topology;
-		if (version > this.#seenVersion) {
-			this.#seenVersion = version;
-			this.#logMembers();
+		if (keeper.topology.version > this.#seen.version) {
+			this.#logMembers(this.#seen.members, keeper.topology);
+			this.#seen = keeper.topology;
 			this.gossip.tellTopology(keeper.topology);
 			shards.suspectShares().catch((err: unknown) => {
 				process.log.warn({ err }, "the tenants on this node could not be listed");
@@ -293,20 +291,18 @@ export class ClusterMember {
 	}
 
 	/** Who came and who went, in the log of every member. */
-	#logMembers(): void {
-		const { peers, process } = this.#parts;
-		const { version, members } = peers.keeper.topology;
-		const states = new Map(members.map(({ node_id, state }) => [node_id, state]));
-		const changed = members.filter(({ node_id, state }) => this.#seenStates.get(node_id) !== state);
-		const gone = [...this.#seenStates.keys()].filter((nodeId) => !states.has(nodeId));
-		this.#seenStates = states;
+	#logMembers(before: readonly TopologyMember[], { version, members }: Topology): void {
+		const states = new Map(before.map(({ node_id, state }) => [node_id, state]));
+		const changed = members.filter(({ node_id, state }) => states.get(node_id) !== state);
+		for (const { node_id } of members) states.delete(node_id);
+		const gone = [...states.keys()];
 		if (changed.length + gone.length === 0) return;
 		const facts = {
 			topology_version: version,
 			changed: changed.map(({ node_id, state }) => ({ node_id, state })),
 			gone,
 		};
-		process.log.info(facts, "the members of the cluster have changed");
+		this.#parts.process.log.info(facts, "the members of the cluster have changed");
 	}
 
 	#finish(): void {

@@ -68,10 +68,13 @@ export function followHub({
 		waitSeconds: FEED_WAIT_SECONDS,
 		random,
 		onFailure: (err, what) => {
+			if (what === "delivery") {
+				log.warn({ err }, "a change could not be carried out");
+				return;
+			}
 			// A hub that is away fails again and again: a line now and then, not a stack each time.
-			const level = what === "poll" && isHubExpected() && isDue() ? "warn" : "debug";
-			if (what === "poll") log[level]({ reason: (err as Error).message }, "the hub did not tell what changed");
-			else log.warn({ err }, "a change could not be carried out");
+			const level = isHubExpected() && isDue() ? "warn" : "debug";
+			log[level]({ reason: (err as Error).message }, "the hub did not tell what changed");
 		},
 	});
 }

@@ -43,14 +43,15 @@ const EMBEDDED_CALLS_MAX = 256;
  * @throws CONFLICT when what lies here would belong to nobody: where the hub is gone that named it, or another would take its place
  */
 export function usesHubOfMember({ values: { cluster, hub } }: Settings, folder: DataFolder): boolean {
+	const keepsHub = hub.mode === "embedded" && hub.database === "sqlite";
 	if (!cluster.enabled) {
 		if (folder.hasClusterState && !(folder.hasHubDatabase && isAlone(folder))) {
 			throw refusedFolder("this data folder belongs to a node of a cluster: start it in cluster mode (--cluster)");
 		}
-		if (hub.mode === "embedded" && hub.database === "sqlite") refuseLostHub(folder);
+		if (keepsHub) refuseLostHub(folder);
 		return false;
 	}
-	if (hub.mode !== "embedded" || hub.database !== "sqlite") return false;
+	if (!keepsHub) return false;
 	if (folder.hasHubDatabase) {
 		if (cluster.join.length > 0 && !folder.hasClusterState && !isHubOfCluster(folder)) {
 			throw refusedFolder(
@@ -122,8 +123,8 @@ export async function openHubLink(
 ): Promise<HubLink> {
 	const { hub, cluster, auth } = settings.values;
 	const age = new HubAge(knownTopologyVersion);
-	const confirmed = (directory: CachedHubDirectory) => () => age.check(() => directory.hub.getTopology());
-	const directoryOver = (
+	/** What every link has, however it leads to its hub. */
+	const linkOver = (
 		baseUrl: string,
 		serviceKey: string,
 		maxConcurrent: number,
@@ -132,7 +133,7 @@ export async function openHubLink(
 	) => {
 		const exchanges = [gossiped, redisRecords].filter((exchange) => exchange !== undefined);
 		const [shared] = exchanges;
-		return new CachedHubDirectory({
+		const directory = new CachedHubDirectory({
 			client: new HubHttpClient({
 				baseUrl,
 				serviceKey,
@@ -162,6 +163,7 @@ export async function openHubLink(
 			isRefused: () => age.refusal !== undefined,
 			onLookup: (outcome) => metrics.countHubCache(outcome),
 		});
+		return { directory, confirm: () => age.check(() => directory.hub.getTopology()) };
 	};
 
 	if (hub.mode === "remote") {
@@ -176,7 +178,7 @@ export async function openHubLink(
 				keySeconds: hub.cache.ttl_seconds + hub.stale_ttl_seconds,
 				tenantSeconds: hub.cache.quota_ttl_seconds + hub.stale_ttl_seconds,
 			});
-		const directory = directoryOver(
+		const link = linkOver(
 			hub.api_url!,
 			serviceKey,
 			hub.connection_pool.max_per_host,
@@ -186,10 +188,9 @@ export async function openHubLink(
 		const closing = new AbortController();
 		// What others have counts from where the feed stands, and the first long poll may take its time to say so. Should this
 		// fail, it is that poll that says it.
-		if (shared !== undefined) void directory.hub.changes(undefined, 0, closing.signal).catch(() => {});
+		if (shared !== undefined) void link.directory.hub.changes(undefined, 0, closing.signal).catch(() => {});
 		return {
-			directory,
-			confirm: confirmed(directory),
+			...link,
 			async close() {
 				closing.abort();
 				redis?.close();
@@ -205,8 +206,7 @@ export async function openHubLink(
 	const serviceKey = newServiceKey(parts.random);
 	if (overPeers !== undefined) {
 		// The member that has the hub puts in a key of its own.
-		const directory = directoryOver(HUB_ORIGIN, serviceKey, EMBEDDED_CALLS_MAX, overPeers);
-		return { directory, confirm: confirmed(directory), async close() {} };
+		return { ...linkOver(HUB_ORIGIN, serviceKey, EMBEDDED_CALLS_MAX, overPeers), async close() {} };
 	}
 	const embedded = await openEmbeddedHub({
 		...parts,
@@ -216,12 +216,8 @@ export async function openHubLink(
 		defaultTenant: !cluster.enabled,
 		adminKey: auth.required,
 	});
-	const directory = directoryOver(HUB_ORIGIN, serviceKey, EMBEDDED_CALLS_MAX, (request) =>
-		embedded.hub.handle(request),
-	);
 	return {
-		directory,
-		confirm: confirmed(directory),
+		...linkOver(HUB_ORIGIN, serviceKey, EMBEDDED_CALLS_MAX, (request) => embedded.hub.handle(request)),
 		...(cluster.enabled && hub.database === "sqlite" && { memberHandler: hubRequestHandler(embedded.hub, serviceKey) }),
 		...(embedded.adminKeyPath !== undefined && { adminKeyPath: embedded.adminKeyPath }),
 		close: () => embedded.hub.close(),

@@ -3,6 +3,7 @@ import { HiveError } from "../base/errors.ts";
 import type { NodeId } from "../base/ids.ts";
 import { tenantIdSchema } from "../base/schemas.ts";
 import type { HubClient } from "../hub/hub-client-types.ts";
+import { tenantPages } from "../hub/hub-listing.ts";
 import { clusterProblems } from "./cluster-problems.ts";
 import { collectionField } from "./input-fields.ts";
 import { type AnyOperation, type ClusterControl, defineOperation, type NodeInfo } from "./node-services.ts";
@@ -88,13 +89,7 @@ const clusterHealth = defineOperation({
 async function countTenants(hub: HubClient): Promise<number | null> {
 	try {
 		let count = 0;
-		let after: string | null = null;
-		do {
-			const position: { after?: string } = after === null ? {} : { after };
-			const page = await hub.listTenants({ limit: TENANT_PAGE, ...position });
-			count += page.tenants.length;
-			after = page.next;
-		} while (after !== null);
+		for await (const tenants of tenantPages(hub, TENANT_PAGE)) count += tenants.length;
 		return count;
 	} catch (error) {
 		if (error instanceof HiveError && error.code === "HUB_UNAVAILABLE") return null;

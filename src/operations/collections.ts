@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { HiveError } from "../base/errors.ts";
 import { fullName } from "../base/ids.ts";
+import { inPages } from "../base/in-pages.ts";
 import { LIMITS } from "../base/limits.ts";
 import {
 	collectionNameSchema,
@@ -114,9 +115,7 @@ const listCollections = defineOperation({
 	async run({ tenant }) {
 		const records = await tenant.listCollections();
 		const infos: CollectionInfo[] = [];
-		for (let start = 0; start < records.length; start += STATS_IN_FLIGHT_MAX) {
-			const page = records.slice(start, start + STATS_IN_FLIGHT_MAX);
-			const found = await Promise.all(page.map((record) => infoIfThere(tenant, record.name)));
+		for await (const found of inPages(records, STATS_IN_FLIGHT_MAX, ({ name }) => infoIfThere(tenant, name))) {
 			for (const info of found) if (info !== undefined) infos.push(info);
 		}
 		return { collections: infos };

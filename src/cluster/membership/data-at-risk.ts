@@ -1,6 +1,7 @@
-import { HiveError } from "../../base/errors.ts";
 import type { NodeId, TenantId } from "../../base/ids.ts";
+import { inPages } from "../../base/in-pages.ts";
 import type { HubClient } from "../../hub/hub-client-types.ts";
+import { collectionsIfThere, tenantPages } from "../../hub/hub-listing.ts";
 import type { CollectionRecord, Topology, TopologyMember } from "../../hub/models.ts";
 import { RingTopologyView } from "./ring-topology-view.ts";
 import { isSpare } from "./topology-change.ts";
@@ -37,31 +38,12 @@ export async function isDataAtRisk(
 		}
 		return false;
 	};
-	let after: string | null = null;
-	for (let seenCount = 0; seenCount < TENANTS_MAX; ) {
-		const position: { after?: string } = after === null ? {} : { after };
-		const page = await hub.listTenants({ limit: TENANT_PAGE, ...position });
-		for (let start = 0; start < page.tenants.length; start += TENANTS_IN_FLIGHT_MAX) {
-			const tenants = page.tenants.slice(start, start + TENANTS_IN_FLIGHT_MAX);
-			const collections = await Promise.all(tenants.map(({ id }) => collectionsOf(hub, id as TenantId)));
-			if (collections.flat().some(isAtRisk)) return true;
-		}
-		if (page.next === null) return false;
-		after = page.next;
-		seenCount += page.tenants.length;
+	let seenCount = 0;
+	for await (const tenants of tenantPages(hub, TENANT_PAGE)) {
+		if (seenCount >= TENANTS_MAX) return true;
+		const listed = inPages(tenants, TENANTS_IN_FLIGHT_MAX, ({ id }) => collectionsIfThere(hub, id as TenantId));
+		for await (const collections of listed) if (collections.flat().some(isAtRisk)) return true;
+		seenCount += tenants.length;
 	}
-	return true;
-}
-
-async function collectionsOf(
-	hub: Pick<HubClient, "listCollections">,
-	tenantId: TenantId,
-): Promise<readonly CollectionRecord[]> {
-	try {
-		return await hub.listCollections(tenantId);
-	} catch (error) {
-		// It was deleted since the page was read.
-		if (error instanceof HiveError && error.code === "TENANT_NOT_FOUND") return [];
-		throw error;
-	}
+	return false;
 }

@@ -177,16 +177,13 @@ export function withReplicas(topology: Topology, wanted: ReplicaCount): Topology
 	if (mayHaveBegunAnew(topology)) throw tryLater("the copies of a removed node are being replaced");
 	const others = counts.filter((count) => count !== known);
 	const changing = others.filter(isCountChanging);
-	if (changing.length >= HUB_LIMITS.replicaCountsMax)
-		throw tryLater("many collections are given other numbers of copies");
-	// Those that are done are kept for whoever has an old record; the oldest are known to all by now.
-	const settled = others
-		.filter((count) => !isCountChanging(count))
-		.slice(-(HUB_LIMITS.replicaCountsMax - changing.length - 1));
 	const room = HUB_LIMITS.replicaCountsMax - changing.length - 1;
+	if (room < 0) throw tryLater("many collections are given other numbers of copies");
+	const settled = others.filter((count) => !isCountChanging(count));
 	return {
 		...nextOf(topology, topology.members),
-		replica_counts: [...(room === 0 ? [] : settled), ...changing, { ...wanted, from }],
+		// Those that are done are kept for whoever has an old record; the oldest are known to all by now.
+		replica_counts: [...settled.slice(Math.max(0, settled.length - room)), ...changing, { ...wanted, from }],
 	};
 }
 
