@@ -134,8 +134,8 @@ export class ShardReader {
 			[...answers].map(async ([nodeId, rows]) => {
 				const lacking = newest.newerThan(rows);
 				if (lacking.length === 0) return;
-				const merged = [packRows(lacking, shard.config.dimension)] as const;
-				await port.call(nodeId, shard, "merge", [...merged], { timeoutMs: REPLICATION_LIMITS.writeMs, client });
+				const merged = packRows(lacking, shard.config.dimension);
+				await port.call(nodeId, shard, "merge", [merged], { timeoutMs: REPLICATION_LIMITS.writeMs, client });
 			}),
 		);
 		return [...newest.all()];
@@ -147,6 +147,7 @@ export class ShardReader {
 		wanted: number,
 		ask: (nodeId: NodeId, signal: AbortSignal) => Promise<Answer>,
 	): Promise<ReadonlyMap<NodeId, Answer>> {
+		if (wanted === 0) return Promise.resolve(new Map());
 		if (nodes.length < wanted) return Promise.reject(new AllCopiesFailed(new Map()));
 		const { timers, latencies } = this.#context;
 		const { promise, resolve, reject } = Promise.withResolvers<ReadonlyMap<NodeId, Answer>>();

@@ -71,6 +71,13 @@ test("whoever hangs holds up a quorum's search no longer than it takes to ask th
 	}
 });
 
+test("pages of one copy ask no other", async () => {
+	const { time, world, reader } = await rig();
+	hang(world, "b", "c");
+	await time.wait(reader.pages("one"), 100);
+	expect(world.calls.every((call) => call.startsWith(A))).toBe(true);
+});
+
 test("of rows the newest of any majority are told, and known to it afterwards", async () => {
 	const { time, world, shard, reader } = await rig();
 	world.setDown("b", true);
