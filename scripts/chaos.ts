@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { Dice } from "./attacks/dice.ts";
 import { runSchedule } from "./chaos-parts/schedule.ts";
-import { SeededRandom } from "./chaos-parts/seeded-random.ts";
 import { clockLibrary, TestCluster } from "./chaos-parts/test-cluster.ts";
 import { VirtualNetwork } from "./chaos-parts/virtual-network.ts";
 import { Client, DIMENSION, type Target } from "./chaos-parts/workload.ts";
@@ -29,7 +29,7 @@ const IDS_PER_CLIENT = 40;
 const SETTLE_MS_MAX = 180_000;
 const CALM_MS_MAX = 30_000;
 
-const random = new SeededRandom(seed);
+const random = new Dice(seed);
 const startedAt = performance.now();
 const tell = (what: string): void =>
 	console.log(`${((performance.now() - startedAt) / 1000).toFixed(1).padStart(7)} s  ${what}`);
@@ -186,7 +186,7 @@ async function main(): Promise<number> {
 						target,
 						`${target.tenant}-${target.collection}-${index}`,
 						() => cluster.running,
-						new SeededRandom(random.below(2 ** 32)),
+						new Dice(random.seed()),
 						IDS_PER_CLIENT,
 					),
 			),

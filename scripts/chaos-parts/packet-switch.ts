@@ -1,6 +1,6 @@
 import { dlopen, ptr } from "bun:ffi";
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
-import { SeededRandom } from "./seeded-random.ts";
+import { Dice } from "../attacks/dice.ts";
 
 /**
  * A network of its own for the nodes under test: one TUN device a host, each in a network namespace, and this process as the wire
@@ -78,7 +78,7 @@ function receiverOf(packet: Buffer, hostCount: number): number | undefined {
 }
 
 function serve(hostCount: number, seed: number): void {
-	const random = new SeededRandom(seed);
+	const random = new Dice(seed);
 	const fds = Array.from({ length: hostCount }, (_, host) => openTun(host));
 	const links = Array.from(
 		{ length: hostCount * hostCount },

@@ -1,4 +1,4 @@
-import type { SeededRandom } from "./seeded-random.ts";
+import type { Dice } from "../attacks/dice.ts";
 import { clockLibrary, type TestCluster } from "./test-cluster.ts";
 import type { VirtualNetwork } from "./virtual-network.ts";
 
@@ -7,7 +7,7 @@ export interface Stage {
 	readonly cluster: TestCluster;
 	readonly network: VirtualNetwork;
 	readonly nodes: readonly number[];
-	readonly random: SeededRandom;
+	readonly random: Dice;
 	/** A line of what happens. */
 	readonly tell: (what: string) => void;
 }
@@ -22,7 +22,7 @@ const HOLD_MS_MIN = 1_500;
 const HOLD_MS_MAX = 5_000;
 const HOUR_SECONDS = 3_600;
 
-const hold = (random: SeededRandom): Promise<void> => Bun.sleep(HOLD_MS_MIN + random.below(HOLD_MS_MAX - HOLD_MS_MIN));
+const hold = (random: Dice): Promise<void> => Bun.sleep(HOLD_MS_MIN + random.below(HOLD_MS_MAX - HOLD_MS_MIN));
 
 export const FAULTS: readonly Fault[] = [
 	{

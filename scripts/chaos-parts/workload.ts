@@ -1,5 +1,5 @@
+import type { Dice } from "../attacks/dice.ts";
 import { ABSENT, DocumentHistory, type DocumentState, stateOf } from "./history.ts";
-import type { SeededRandom } from "./seeded-random.ts";
 import type { TestCluster } from "./test-cluster.ts";
 
 export const DIMENSION = 8;
@@ -35,7 +35,7 @@ export class Client {
 		readonly target: Target,
 		private readonly name: string,
 		private readonly nodes: () => readonly number[],
-		private readonly random: SeededRandom,
+		private readonly random: Dice,
 		private readonly idCount: number,
 	) {}
 

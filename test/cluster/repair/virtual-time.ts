@@ -1,3 +1,4 @@
+import { Dice } from "../../../scripts/attacks/dice.ts";
 import type { Clock } from "../../../src/base/clock.ts";
 import type { Timers } from "../../../src/base/timers.ts";
 
@@ -106,34 +107,7 @@ function quiet(): Promise<void> {
 	return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Numbers that look random and are the same for the same seed. Source: mulberry32. */
-export class SeededRandom {
-	#state: number;
-
-	constructor(seed: number) {
-		this.#state = seed >>> 0;
-	}
-
-	/** 0 ≤ x < 1. */
-	next(): number {
-		this.#state = (this.#state + 0x6d2b79f5) >>> 0;
-		let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1);
-		mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-		return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-	}
-
-	/** A whole number, 0 ≤ n < below. */
-	below(below: number): number {
-		return Math.floor(this.next() * below);
-	}
-
-	chance(probability: number): boolean {
-		return this.next() < probability;
-	}
-
-	pick<Item>(items: readonly Item[]): Item {
-		return items[this.below(items.length)]!;
-	}
-
+/** With bytes, as `RandomBytes` wants them. */
+export class SeededRandom extends Dice {
 	readonly bytes = (byteCount: number): Uint8Array => Uint8Array.from({ length: byteCount }, () => this.below(256));
 }
