@@ -87,9 +87,7 @@ export class Doctor extends NodeCommand {
 		try {
 			tenantId = (await node.call<{ tenant_id: string }>("GET", "/usage")).tenant_id;
 		} catch (error) {
-			const failure = toFailure(error);
-			const advice = failure.more.advice ?? "make one: hive-vector key create";
-			return [{ check: "key", state: "fail", detail: failure.message, advice }];
+			return [failed("key", error, "make one: hive-vector key create")];
 		}
 		const key: Finding = { check: "key", state: "ok", detail: `lets you in as tenant ${tenantId}` };
 		const isOperator = tenantId === "system";
@@ -105,9 +103,7 @@ export class Doctor extends NodeCommand {
 			}
 			return [key, ...cluster, judgeCollections(collections, tenants.length - TENANTS_MAX)];
 		} catch (error) {
-			const failure = toFailure(error);
-			const advice = failure.more.advice ?? "see the node's log";
-			return [key, ...cluster, { check: "collections", state: "fail", detail: failure.message, advice }];
+			return [key, ...cluster, failed("collections", error)];
 		}
 	}
 
@@ -168,14 +164,14 @@ async function checkCluster(node: NodeClient): Promise<Finding> {
 			nodes.flatMap(({ version }) => version ?? []),
 		);
 	} catch (error) {
-		const failure = toFailure(error);
-		return {
-			check: "cluster",
-			state: "fail",
-			detail: failure.message,
-			advice: failure.more.advice ?? "see the node's log",
-		};
+		return failed("cluster", error);
 	}
+}
+
+/** @param advice where the failure brings none */
+function failed(check: string, error: unknown, advice = "see the node's log"): Finding {
+	const { message, more } = toFailure(error);
+	return { check, state: "fail", detail: message, advice: more.advice ?? advice };
 }
 
 function versionFindings(body: unknown, ownVersion: string): readonly Finding[] {

@@ -31,15 +31,13 @@ export class ClusterDrain extends ClusterCommand {
 		}
 		await this.confirmed(`This moves everything off ${args.node}, which then leaves for good.`, undefined, flags);
 		const node = await this.connect(flags);
-		const change = await node.call<MemberChange>("POST", path);
-		const hasLeft = change.state === "gone";
-		if (!hasLeft && flags.wait) {
+		let change = await node.call<MemberChange>("POST", path);
+		if (change.state !== "gone" && flags.wait) {
 			const { topology_version = change.topology_version } = await watchLeaving(this.watchParts(node), args.node);
-			this.print(`${args.node} has left: it can be stopped\n`);
-			return { node_id: args.node, state: "gone", topology_version };
+			change = { node_id: args.node, state: "gone", topology_version };
 		}
 		this.print(
-			hasLeft
+			change.state === "gone"
 				? `${args.node} has left: it can be stopped\n`
 				: `${args.node} is being emptied; \`${this.config.bin} cluster nodes\` shows how far it is\n`,
 		);
