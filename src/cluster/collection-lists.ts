@@ -1,8 +1,9 @@
 import { z } from "zod";
-import type { NodeId, TenantId } from "../base/ids.ts";
+import type { TenantId } from "../base/ids.ts";
 import { tenantIdSchema } from "../base/schemas.ts";
 import type { SharedList } from "../hub/record-exchange.ts";
 import { collectionAnswer } from "../hub/response-schemas.ts";
+import { livingOthers } from "./membership/living-others.ts";
 import type { Membership } from "./membership/membership-types.ts";
 import type { PeerCalls, PeerMethods } from "./peer/peer-types.ts";
 
@@ -35,12 +36,9 @@ export class CollectionLists {
 	/** The youngest that some members know. Never throws. */
 	async ask(tenantId: TenantId): Promise<SharedList | undefined> {
 		const { membership, calls } = this.#parts;
-		const live = membership
-			.view()
-			.members.map(({ node_id }) => node_id as NodeId)
-			.filter((nodeId) => nodeId !== membership.self && membership.isLive(nodeId));
+		const asked = livingOthers(membership).slice(0, MEMBERS_ASKED_MAX);
 		const answers = await Promise.all(
-			live.slice(0, MEMBERS_ASKED_MAX).map(async (nodeId) => {
+			asked.map(async (nodeId) => {
 				const options = { timeoutMs: ASK_MS_MAX };
 				return await calls
 					.call(nodeId, LISTS_METHOD, { tenantId }, options)

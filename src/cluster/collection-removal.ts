@@ -32,10 +32,9 @@ export class CollectionRemoval {
 
 	/** Closes the shards and removes all files. Idempotent. */
 	async remove(tenantId: TenantId, collectionId: CollectionId): Promise<void> {
-		const { deleted, copies, hints, accounts } = this.#parts;
-		deleted.add(collectionId);
+		const { copies, accounts } = this.#parts;
+		this.heard(tenantId, collectionId);
 		accounts.forget(tenantId, collectionId);
-		hints.forgetCollection(tenantId, collectionId);
 		await copies.dropCollection(tenantId, collectionId);
 	}
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import type { NodeId } from "../base/ids.ts";
 import type { Timers } from "../base/timers.ts";
+import { livingOthers } from "./membership/living-others.ts";
 import type { Membership } from "./membership/membership-types.ts";
 import type { PeerCalls, PeerMethods } from "./peer/peer-types.ts";
 
@@ -47,9 +47,9 @@ export class HubNewsWire {
 
 	/** The others know it too, as far as they answer within a second. Never throws. */
 	async tellMembers(): Promise<void> {
-		const { calls } = this.#parts;
+		const { membership, calls } = this.#parts;
 		await Promise.all(
-			this.#others.map(async (nodeId) => {
+			livingOthers(membership).map(async (nodeId) => {
 				// Who is away, or slow, hears from the feed.
 				await calls
 					.call(nodeId, CATCH_UP_METHOD, null, { timeoutMs: CATCH_UP_MS_MAX })
@@ -57,13 +57,5 @@ export class HubNewsWire {
 					.catch(() => undefined);
 			}),
 		);
-	}
-
-	get #others(): readonly NodeId[] {
-		const { membership } = this.#parts;
-		return membership
-			.view()
-			.members.map(({ node_id }) => node_id as NodeId)
-			.filter((nodeId) => nodeId !== membership.self && membership.isLive(nodeId));
 	}
 }

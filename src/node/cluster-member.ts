@@ -309,9 +309,8 @@ export class ClusterMember {
 		const { peers, shards, process } = this.#parts;
 		const { keeper } = peers;
 		if (!keeper.isMember) return;
-		const heard = this.gossip.heartbeats();
 		const settledOf = (nodeId: NodeId): number | undefined =>
-			nodeId === keeper.self ? shards.moves.settledVersion : heard.get(nodeId)?.heartbeat.settledVersion;
+			nodeId === keeper.self ? shards.moves.settledVersion : this.gossip.heartbeat(nodeId)?.heartbeat.settledVersion;
 		keeper.finishWhenSettled(settledOf).catch((error: unknown) => {
 			process.log.info({ reason: String(error) }, "a change of the topology could not be finished yet");
 		});
@@ -321,11 +320,10 @@ export class ClusterMember {
 	#reconnectMute(): void {
 		const { peers, process } = this.#parts;
 		const nowMs = process.clock.monotonicMs();
-		const heard = this.gossip.heartbeats();
 		for (const { nodeId } of peers.keeper.peers()) {
 			const connectedAtMs = this.#connectedAtMs.get(nodeId);
 			if (connectedAtMs === undefined || !peers.network.isConnected(nodeId)) continue;
-			const heardAtMs = heard.get(nodeId)?.heardAtMs ?? Number.NEGATIVE_INFINITY;
+			const heardAtMs = this.gossip.heartbeat(nodeId)?.heardAtMs ?? Number.NEGATIVE_INFINITY;
 			if (nowMs - Math.max(heardAtMs, connectedAtMs) < MUTE_MS_MAX) continue;
 			process.log.warn({ node_id: nodeId }, "a node answers, and its gossip does not come: it is connected to anew");
 			this.#connectedAtMs.set(nodeId, nowMs);

@@ -13,6 +13,7 @@ import { CollectionLists } from "../cluster/collection-lists.ts";
 import { GossipedRecords } from "../cluster/gossip/gossiped-records.ts";
 import { HUB_METHOD, HubOverPeers } from "../cluster/hub-over-peers.ts";
 import { CLUSTER_PROTOCOL } from "../cluster/membership/join.ts";
+import { livingOthers } from "../cluster/membership/living-others.ts";
 import type { Membership } from "../cluster/membership/membership-types.ts";
 import { SoloMembership } from "../cluster/membership/solo-membership.ts";
 import { NoPeers } from "../cluster/peer/no-peers.ts";
@@ -231,14 +232,12 @@ async function startOn(
 			addresses: peers?.network.addresses ?? [],
 			protocol: CLUSTER_PROTOCOL,
 		}),
-		heard: (nodeId) => member?.gossip.heartbeats().get(nodeId),
+		heard: (nodeId) => member?.gossip.heartbeat(nodeId),
 		lagSeconds: (nodeId) => hints.lagSeconds(nodeId),
 		rebalance: async () => {
 			shards.moves.kick();
-			const others = membership.view().members.map(({ node_id }) => node_id as NodeId);
-			const asked = others.filter((nodeId) => nodeId !== membership.self && membership.isLive(nodeId));
 			// Who does not answer looks by itself when it is back.
-			await Promise.allSettled(asked.map((nodeId) => shards.repairCalls.look(nodeId)));
+			await Promise.allSettled(livingOthers(membership).map((nodeId) => shards.repairCalls.look(nodeId)));
 		},
 		collections: (tenantId) => directory.hub.listCollections(tenantId),
 		shardRefs: shards.shardRefs,

@@ -3,6 +3,7 @@ import type { Clock } from "../../base/clock.ts";
 import { HiveError } from "../../base/errors.ts";
 import type { NodeId, TenantId } from "../../base/ids.ts";
 import { recentMap } from "../../base/recent-map.ts";
+import { livingOthers } from "../membership/living-others.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import { type PeerCalls, PeerFailure, type PeerMethods } from "../peer/peer-types.ts";
 
@@ -64,7 +65,7 @@ export class HomeCalls {
 		if (this.isAlone) return this.self;
 		const yielded = this.#yielded.get(tenantId);
 		if (yielded !== undefined && yielded.untilMs > this.#parts.clock.monotonicMs()) return yielded.to;
-		return this.#livingHomes(tenantId)[0] ?? this.self;
+		return this.#firstLiving(tenantId) ?? this.self;
 	}
 
 	isHome(tenantId: TenantId): boolean {
@@ -78,7 +79,7 @@ export class HomeCalls {
 
 	/** Who would be the tenant's home were it not for this node; or is. undefined: nobody else lives. */
 	heirOf(tenantId: TenantId): NodeId | undefined {
-		return this.#livingHomes(tenantId).find((nodeId) => nodeId !== this.self);
+		return this.#firstLiving(tenantId, this.self);
 	}
 
 	get memberCount(): number {
@@ -87,11 +88,7 @@ export class HomeCalls {
 
 	/** The living members but this one. */
 	others(): readonly NodeId[] {
-		const { membership } = this.#parts;
-		return membership
-			.view()
-			.members.map(({ node_id }) => node_id as NodeId)
-			.filter((nodeId) => nodeId !== this.self && membership.isLive(nodeId));
+		return livingOthers(this.#parts.membership);
 	}
 
 	/** Of its whole, how much a node may give away by itself: less than 1 when it can't see most of the members. */
@@ -170,18 +167,17 @@ export class HomeCalls {
 	#candidates(tenantId: TenantId): readonly [NodeId, NodeId?] {
 		const home = this.homeOf(tenantId);
 		if (home === this.self) return [home];
-		const next = this.#livingHomes(tenantId).find((nodeId) => nodeId !== home);
+		const next = this.#firstLiving(tenantId, home);
 		if (next === undefined) return [home];
 		const isAvoided = (this.#avoidedUntilMs.get(home) ?? 0) > this.#parts.clock.monotonicMs();
 		return isAvoided ? [next, home] : [home, next];
 	}
 
-	#livingHomes(tenantId: TenantId): readonly NodeId[] {
+	/** The first living member in the ring's order from the tenant, but for that one. */
+	#firstLiving(tenantId: TenantId, except?: NodeId): NodeId | undefined {
 		const { membership } = this.#parts;
-		return membership
-			.view()
-			.homes(tenantId)
-			.filter((nodeId) => membership.isLive(nodeId));
+		const homes = membership.view().homes(tenantId);
+		return homes.find((nodeId) => nodeId !== except && membership.isLive(nodeId));
 	}
 }
 

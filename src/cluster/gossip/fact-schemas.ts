@@ -198,7 +198,7 @@ export function parseFact(kind: string, body: unknown, nowMs: number): KindedFac
 	return parsed.success ? keptFact({ kind, fact: parsed.data } as FactOnWire, nowMs) : undefined;
 }
 
-const isFactKind = (kind: string): kind is FactKind => (FACT_KINDS as readonly string[]).includes(kind);
+export const isFactKind = (kind: string): kind is FactKind => (FACT_KINDS as readonly string[]).includes(kind);
 
 function keptFact({ kind, fact }: FactOnWire, nowMs: number): KindedFact {
 	if (kind === "record") {

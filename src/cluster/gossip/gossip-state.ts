@@ -105,6 +105,10 @@ export class GossipState {
 		return this.#sets.topology.get("");
 	}
 
+	heartbeat(nodeId: NodeId): HeardHeartbeat | undefined {
+		return this.#sets.heartbeat.get(nodeId);
+	}
+
 	heartbeats(): Iterable<HeardHeartbeat> {
 		return this.#sets.heartbeat.values();
 	}
@@ -211,7 +215,7 @@ function laterVouch(told: Vouch, known: Vouch): Vouch {
 }
 
 const RECORD_RULES: Rules<"record"> = {
-	keyOf: ({ fact }) => `${fact.kind} ${nameOf(fact)}`,
+	keyOf: ({ fact }) => recordName(fact),
 	versionOf: ({ fact, askedAt, vouchedAtMs, by }) =>
 		`${fact.revision} ${finality(fact)} ${fact.record === null ? "end" : ""} ${askedAt} ${vouchedAtMs} ${by}`,
 	// What was asked for last knows most: whatever is forgotten is older, and so is what it would have kept from coming back.
@@ -288,7 +292,6 @@ interface Numbered {
 const isLater = (told: Numbered, known: Numbered): boolean =>
 	told.incarnation > known.incarnation || (told.incarnation === known.incarnation && told.sequence > known.sequence);
 
-function nameOf(fact: HubRecordFact): string {
-	if (fact.kind === "key") return fact.keyHash;
-	return fact.kind === "tenant" ? fact.tenantId : fact.collectionId;
-}
+/** Of what the record is about, among all records. */
+export const recordName = (fact: HubRecordFact): string =>
+	`${fact.kind} ${fact.kind === "key" ? fact.keyHash : fact.kind === "tenant" ? fact.tenantId : fact.collectionId}`;

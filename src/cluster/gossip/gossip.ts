@@ -9,7 +9,7 @@ import type { Membership } from "../membership/membership-types.ts";
 import type { PeerBroadcast, PeerCalls, PeerMethods } from "../peer/peer-types.ts";
 import { FactOutbox } from "./fact-outbox.ts";
 import { mayTell } from "./fact-rights.ts";
-import { type FactOnWire, parseFact, parseMessage } from "./fact-schemas.ts";
+import { type FactOnWire, isFactKind, parseFact, parseMessage } from "./fact-schemas.ts";
 import { GOSSIP_LIMITS } from "./gossip-limits.ts";
 import {
 	GossipState,
@@ -17,9 +17,10 @@ import {
 	type HubRecordFact,
 	type KeptRecord,
 	type KindedFact,
+	recordName,
 } from "./gossip-state.ts";
 import type { DigestFact, Heartbeat, UsageFact } from "./gossip-types.ts";
-import { changeOf, factOf, recordName } from "./record-facts.ts";
+import { changeOf, factOf } from "./record-facts.ts";
 import { EXCHANGE_METHOD, StateExchange } from "./state-exchange.ts";
 
 export const GOSSIP_TOPICS = ["heartbeats", "records", "usage", "digests"] as const;
@@ -162,6 +163,11 @@ export class Gossip {
 		this.#exchanging ??= this.#askWaiting().finally(() => {
 			this.#exchanging = undefined;
 		});
+	}
+
+	/** What was last heard of another node. */
+	heartbeat(nodeId: NodeId): HeardHeartbeat | undefined {
+		return this.#state.heartbeat(nodeId);
 	}
 
 	/** What was last heard of the other nodes. */
@@ -336,7 +342,7 @@ export class Gossip {
 		for (const { kind, fact } of facts) {
 			const parsed = parseFact(kind, fact, nowMs);
 			if (parsed === undefined) {
-				onDropped(isKnownKind(kind) ? kind : "message", "malformed");
+				onDropped(isFactKind(kind) ? kind : "message", "malformed");
 				isWhole &&= kind !== "record";
 			} else if (!mayTell(parsed, context)) onDropped(parsed.kind, "stranger");
 			else told.push(parsed);
@@ -433,5 +439,3 @@ export class Gossip {
 		this.#state.keepNodes((nodeId) => view.member(nodeId as NodeId) !== undefined);
 	}
 }
-
-const isKnownKind = (kind: string): boolean => ["record", "topology", "heartbeat", "usage", "digest"].includes(kind);

@@ -3,10 +3,6 @@ import type { HubRecordFact } from "./gossip-state.ts";
 
 /** Changes of the hub's feed as facts, and back. */
 
-/** Of what the record is about, among all records. */
-export const recordName = (fact: HubRecordFact): string =>
-	`${fact.kind} ${fact.kind === "key" ? fact.keyHash : fact.kind === "tenant" ? fact.tenantId : fact.collectionId}`;
-
 type RecordChange = Exclude<HubChange, { readonly kind: "topology" }>;
 
 export function factOf(change: RecordChange): HubRecordFact {

@@ -3,7 +3,7 @@ import { recentMap } from "../../base/recent-map.ts";
 import type { ReplicaCount, Topology, TopologyMember } from "../../hub/models.ts";
 import type { Placement, TopologyView } from "./membership-types.ts";
 import { Ring } from "./ring.ts";
-import { isCountChanging } from "./topology-change.ts";
+import { isChanging } from "./topology-change.ts";
 
 const PLACEMENTS_REMEMBERED_MAX = 50_000;
 const HOMES_REMEMBERED_MAX = 20_000;
@@ -31,7 +31,7 @@ export class RingTopologyView implements TopologyView {
 			this.members.filter(({ state }) => states.includes(state)).map(({ node_id }) => node_id as NodeId);
 		const counts = topology.replica_counts ?? [];
 		this.#replicaCounts = new Map(counts.map((count) => [count.collection_id, count]));
-		this.isChanging = inState("joining", "draining", "removed").length > 0 || counts.some(isCountChanging);
+		this.isChanging = isChanging(topology);
 		this.#removed = new Set(inState("removed"));
 		const next = inState("joining", "active");
 		// A cluster of which all leave has nowhere to move to.

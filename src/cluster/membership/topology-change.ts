@@ -189,12 +189,14 @@ export function withReplicas(topology: Topology, wanted: ReplicaCount): Topology
 
 export const isCountChanging = ({ from, to }: ReplicaCount): boolean => from !== to;
 
+/** Whether members come or go, or collections get other numbers of copies: some shards have to move. */
+export const isChanging = ({ members, replica_counts = [] }: Topology): boolean =>
+	members.some(({ state }) => state !== "active") || replica_counts.some(isCountChanging);
+
 /** Whether every member that is to hold something says that it does. @param settledOf the newest version a node has settled */
 export function isReadyToFinish(topology: Topology, settledOf: (nodeId: NodeId) => number | undefined): boolean {
 	const holders = topology.members.filter(({ state }) => state !== "removed");
-	const isAtRest =
-		topology.members.every(({ state }) => state === "active") && !(topology.replica_counts ?? []).some(isCountChanging);
-	if (!holders.some(isStaying) || isAtRest) return false;
+	if (!holders.some(isStaying) || !isChanging(topology)) return false;
 	return holders.every(({ node_id }) => (settledOf(node_id as NodeId) ?? -1) >= topology.version);
 }
 

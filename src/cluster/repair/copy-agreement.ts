@@ -3,7 +3,9 @@ import type { NodeId } from "../../base/ids.ts";
 import { recentMap } from "../../base/recent-map.ts";
 import type { ShardRef } from "../../shards/pool-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
-import { ReplicaFailure, type ReplicaPort } from "../replication/replica-types.ts";
+import { newerTopology } from "../replication/copy-failure.ts";
+import type { ReplicaPort } from "../replication/replica-types.ts";
+import { factsOf } from "../shard-facts.ts";
 import { CopySurvey } from "./copy-survey.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
 import { type ClusterShard, type RepairLog, shardKey } from "./repair-types.ts";
@@ -76,14 +78,10 @@ export class CopyAgreement {
 			} catch (error) {
 				signal.throwIfAborted();
 				isWhole = false;
-				if (error instanceof ReplicaFailure && error.topologyVersion !== undefined) {
-					await membership.refresh(error.topologyVersion);
-				}
+				const version = newerTopology([error]);
+				if (version !== undefined) await membership.refresh(version);
 				log("info", "a copy could not be compared with another one", {
-					node_id: nodeId,
-					tenant_id: shard.tenantId,
-					collection_id: shard.collectionId,
-					shard: shard.shardIndex,
+					...factsOf(shard, nodeId),
 					error: String(error),
 				});
 			}

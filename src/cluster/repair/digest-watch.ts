@@ -6,6 +6,7 @@ import type { Gossip } from "../gossip/gossip.ts";
 import type { DigestFact } from "../gossip/gossip-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import type { LocalCopies, ReplicaPort } from "../replication/replica-types.ts";
+import { factsOf } from "../shard-facts.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
 import { type RepairLog, type ShardCatalog, shardKey } from "./repair-types.ts";
 import { digestText } from "./version-diff.ts";
@@ -101,9 +102,7 @@ export class DigestWatch {
 				await this.#tell(key, shard);
 			} catch (error) {
 				log("info", "what a copy comes to could not be worked out", {
-					tenant_id: shard.tenantId,
-					collection_id: shard.collectionId,
-					shard: shard.shardIndex,
+					...factsOf(shard),
 					error: String(error),
 				});
 			}

@@ -3,12 +3,9 @@ import type { NodeId } from "../../base/ids.ts";
 import type { Timers } from "../../base/timers.ts";
 import type { ShardName, ShardRef } from "../../shards/pool-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
-import {
-	type Reconciler,
-	type RemoteReconciler,
-	ReplicaFailure,
-	type ReplicaPort,
-} from "../replication/replica-types.ts";
+import { newerTopology } from "../replication/copy-failure.ts";
+import type { Reconciler, RemoteReconciler, ReplicaPort } from "../replication/replica-types.ts";
+import { factsOf } from "../shard-facts.ts";
 import { BackgroundTask } from "./background-task.ts";
 import type { HintBook, PendingHint } from "./hint-book.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
@@ -191,14 +188,10 @@ export class HintReplayer {
 			return await work();
 		} catch (error) {
 			const { membership, log } = this.#parts;
-			if (error instanceof ReplicaFailure && error.topologyVersion !== undefined) {
-				await membership.refresh(error.topologyVersion);
-			}
+			const version = newerTopology([error]);
+			if (version !== undefined) await membership.refresh(version);
 			log("info", "a copy could not be brought up to what it missed yet", {
-				node_id: nodeId,
-				tenant_id: shard.tenantId,
-				collection_id: shard.collectionId,
-				shard: shard.shardIndex,
+				...factsOf(shard, nodeId),
 				error: String(error),
 			});
 			return false;

@@ -3,12 +3,13 @@ import type { Timers } from "../../base/timers.ts";
 import type { TransferProgress } from "../gossip/gossip-types.ts";
 import type { Membership, TopologyView } from "../membership/membership-types.ts";
 import type { LocalCopies, ReplicaPort } from "../replication/replica-types.ts";
+import { factsOf } from "../shard-facts.ts";
 import { BackgroundTask } from "./background-task.ts";
 import { CopySurvey } from "./copy-survey.ts";
 import type { RepairCalls } from "./repair-calls.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
 import { type ClusterShard, type RepairLog, type ShardCatalog, shardKey } from "./repair-types.ts";
-import type { FillProgress, ShardFiller } from "./shard-filler.ts";
+import { copiesBefore, type FillProgress, type ShardFiller } from "./shard-filler.ts";
 import type { ShardReconciler } from "./shard-reconciler.ts";
 import type { SurplusCopies } from "./surplus-copies.ts";
 
@@ -232,7 +233,7 @@ export class MoveRunner {
 		const count = view.replicaCount(shard.collectionId);
 		// Those who go on hold what others had acknowledged with those who don't.
 		const isShrinking = count !== undefined && count.to < count.from;
-		return isShrinking || current.length < copiesBefore(view, count?.from ?? replicas) ? "mend" : undefined;
+		return isShrinking || current.length < copiesBefore(view, shard, replicas) ? "mend" : undefined;
 	}
 
 	/** @returns whether all were done */
@@ -274,9 +275,7 @@ export class MoveRunner {
 		} catch (error) {
 			if (!signal.aborted) {
 				this.#parts.log("warn", "a shard could not be moved yet", {
-					tenant_id: shard.tenantId,
-					collection_id: shard.collectionId,
-					shard: shard.shardIndex,
+					...factsOf(shard),
 					error: String(error),
 				});
 			}
@@ -309,9 +308,7 @@ export class MoveRunner {
 				signal.throwIfAborted();
 				isClean = false;
 				log("info", "a copy that is held elsewhere now could not be dropped yet", {
-					tenant_id: name.tenantId,
-					collection_id: name.collectionId,
-					shard: name.shardIndex,
+					...factsOf(name),
 					error: String(error),
 				});
 			}
@@ -331,11 +328,6 @@ export class MoveRunner {
 		if (this.#settledShards.version !== version) this.#settledShards = { version, keys: new Set() };
 		this.#settledShards.keys.add(key);
 	}
-}
-
-/** How many copies there were before nodes were given up: fewer are left where these had one. */
-function copiesBefore({ members }: TopologyView, replicas: number): number {
-	return Math.min(replicas, members.filter(({ state }) => state !== "joining").length);
 }
 
 const transferOf = ({ shard }: ClusterShard, progress: FillProgress): TransferProgress => ({

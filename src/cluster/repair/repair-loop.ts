@@ -4,7 +4,9 @@ import { recentMap } from "../../base/recent-map.ts";
 import type { Timers } from "../../base/timers.ts";
 import type { ShardName, ShardRef } from "../../shards/pool-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
-import { type LocalCopies, ReplicaFailure, type ReplicaPort } from "../replication/replica-types.ts";
+import { newerTopology } from "../replication/copy-failure.ts";
+import type { LocalCopies, ReplicaPort } from "../replication/replica-types.ts";
+import { factsOf } from "../shard-facts.ts";
 import { BackgroundTask } from "./background-task.ts";
 import { CopyAgreement } from "./copy-agreement.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
@@ -162,13 +164,10 @@ export class RepairLoop {
 			if (agreed && !comparing.isTouched) this.#agreed.set(key, { others, sinceMs: startMs });
 		} catch (error) {
 			if (signal.aborted) return true;
-			if (error instanceof ReplicaFailure && error.topologyVersion !== undefined) {
-				await membership.refresh(error.topologyVersion);
-			}
+			const version = newerTopology([error]);
+			if (version !== undefined) await membership.refresh(version);
 			log("info", "a shard's copies could not be compared", {
-				tenant_id: name.tenantId,
-				collection_id: name.collectionId,
-				shard: name.shardIndex,
+				...factsOf(name),
 				error: String(error),
 			});
 		} finally {

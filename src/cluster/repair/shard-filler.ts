@@ -1,7 +1,8 @@
 import type { NodeId } from "../../base/ids.ts";
-import type { ShardRef } from "../../shards/pool-types.ts";
+import type { ShardName, ShardRef } from "../../shards/pool-types.ts";
 import type { Membership, TopologyView } from "../membership/membership-types.ts";
 import type { LocalCopies, ReplicaPort } from "../replication/replica-types.ts";
+import { factsOf } from "../shard-facts.ts";
 import { CopySurvey } from "./copy-survey.ts";
 import type { RepairCalls } from "./repair-calls.ts";
 import type { ClusterShard, RepairLog } from "./repair-types.ts";
@@ -56,8 +57,7 @@ export class ShardFiller {
 		}
 		// A holder without a complete copy keeps what it acknowledged itself, as this node does if it is one.
 		const heardCount = current.includes(self) ? filledCount + survey.answeredCount - sources.length : filledCount;
-		const copyCount = view.replicaCount(shard.collectionId)?.from ?? replicas;
-		const enough = Math.min(sourcesNeeded(view, copyCount), others.length);
+		const enough = Math.min(sourcesNeeded(copiesBefore(view, shard, replicas)), others.length);
 		if (filledCount === 0 || heardCount < enough || !this.#isCurrent(view)) return false;
 		await copies.markComplete(shard);
 		return true;
@@ -84,10 +84,7 @@ export class ShardFiller {
 			} catch (error) {
 				signal.throwIfAborted();
 				log("info", "a copy could not be compared with another one that is left", {
-					node_id: holder,
-					tenant_id: shard.tenantId,
-					collection_id: shard.collectionId,
-					shard: shard.shardIndex,
+					...factsOf(shard, holder),
 					error: String(error),
 				});
 				return false;
@@ -118,7 +115,7 @@ export class ShardFiller {
 		await copies.markComplete(shard);
 		if (sources.length > 0) return true;
 		const removed = view.members.filter(({ state }) => state === "removed").map(({ node_id }) => node_id);
-		const facts = { tenant_id: shard.tenantId, collection_id: shard.collectionId, shard: shard.shardIndex, removed };
+		const facts = { ...factsOf(shard), removed };
 		if (removed.length > 0) {
 			log("error", "no complete copy of a shard is left: what only the removed nodes held of it is lost", facts);
 		} else log("info", "a shard that was never finished being made is made", facts);
@@ -145,10 +142,7 @@ export class ShardFiller {
 		} catch (error) {
 			signal.throwIfAborted();
 			log("info", "a shard could not be fetched from one of its holders yet", {
-				node_id: source,
-				tenant_id: shard.tenantId,
-				collection_id: shard.collectionId,
-				shard: shard.shardIndex,
+				...factsOf(shard, source),
 				error: String(error),
 			});
 			return false;
@@ -164,9 +158,13 @@ export class ShardFiller {
  * How many holders have to be asked so that every acknowledged write is met: a majority has each, so those without it are
  * fewer. Holders that were removed since count among the majority.
  */
-function sourcesNeeded(view: TopologyView, replicas: number): number {
-	const holders = view.members.filter(({ state }) => state !== "joining").length;
-	const copies = Math.min(replicas, holders);
+function sourcesNeeded(copies: number): number {
 	const majority = Math.floor(copies / 2) + 1;
 	return copies - majority + 1;
+}
+
+/** How many copies there were before nodes were given up: fewer are left where these had one. */
+export function copiesBefore(view: TopologyView, { collectionId }: ShardName, replicas: number): number {
+	const wanted = view.replicaCount(collectionId)?.from ?? replicas;
+	return Math.min(wanted, view.members.filter(({ state }) => state !== "joining").length);
 }

@@ -1,6 +1,7 @@
 import type { ShardName } from "../../shards/pool-types.ts";
 import type { Membership, TopologyView } from "../membership/membership-types.ts";
 import type { LocalCopies, ReplicaPort } from "../replication/replica-types.ts";
+import { factsOf } from "../shard-facts.ts";
 import { CopySurvey } from "./copy-survey.ts";
 import type { ClusterShard, RepairLog, ShardCatalog } from "./repair-types.ts";
 import type { ShardReconciler } from "./shard-reconciler.ts";
@@ -44,11 +45,7 @@ export class SurplusCopies {
 		// That took a while: another topology, or a collection of more copies, may have it back.
 		if ((await this.#findSurplus(name, view)) === undefined || membership.view().version !== view.version) return false;
 		await copies.drop(shard);
-		log("info", "a copy that is held elsewhere now was dropped", {
-			tenant_id: shard.tenantId,
-			collection_id: shard.collectionId,
-			shard: shard.shardIndex,
-		});
+		log("info", "a copy that is held elsewhere now was dropped", factsOf(shard));
 		return true;
 	}
 	/** The shard when it is none of this node's any more, and the hub still names its collection: what was deleted goes another way. */

@@ -24,7 +24,7 @@ export function diffVersions(here: VersionList, there: VersionList): VersionDiff
 		if (order < 0) newerHere.push(id);
 		if (order > 0) newerThere.push(id);
 	}
-	newerHere.push(...unmatched.keys());
+	for (const id of unmatched.keys()) newerHere.push(id);
 	return { newerThere, newerHere };
 }
 

@@ -1,5 +1,4 @@
 import type { Clock } from "../../base/clock.ts";
-import type { NodeId } from "../../base/ids.ts";
 import type { Consistency } from "../../base/schemas.ts";
 import type { Timers } from "../../base/timers.ts";
 import type { ShardRef } from "../../shards/pool-types.ts";
@@ -43,10 +42,3 @@ export interface ReplicatedShardSubject {
 	/** Settles when the hub still names the collection. @throws COLLECTION_NOT_FOUND, HUB_UNAVAILABLE */
 	readonly confirm: () => Promise<void>;
 }
-
-export const factsOf = ({ tenantId, collectionId, shardIndex }: ShardRef, nodeId?: NodeId) => ({
-	tenant_id: tenantId,
-	collection_id: collectionId,
-	shard: shardIndex,
-	...(nodeId !== undefined && { node_id: nodeId }),
-});

@@ -1,9 +1,10 @@
 import type { NodeId } from "../../base/ids.ts";
 import type { Placement } from "../membership/membership-types.ts";
+import { factsOf } from "../shard-facts.ts";
 import { isCopyFailure, newerTopology, tooFew } from "./copy-failure.ts";
 import type { CopyState } from "./replica-types.ts";
 import { REPLICATION_LIMITS } from "./replication-limits.ts";
-import { factsOf, type ReplicatedShardSubject, type ReplicationContext } from "./replication-types.ts";
+import type { ReplicatedShardSubject, ReplicationContext } from "./replication-types.ts";
 import { requiredCount, WriteQuorum } from "./write-quorum.ts";
 
 /** What the nodes say that hold a shard now, or shall. */

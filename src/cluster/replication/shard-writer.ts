@@ -3,9 +3,10 @@ import type { Consistency } from "../../base/schemas.ts";
 import type { ShardCalls } from "../../shards/pool-types.ts";
 import type { Version, WriteResult } from "../../storage/shard-types.ts";
 import type { Placement, TopologyView } from "../membership/membership-types.ts";
+import { factsOf } from "../shard-facts.ts";
 import { isMissing, noQuorum, tooFew } from "./copy-failure.ts";
 import { REPLICATION_LIMITS } from "./replication-limits.ts";
-import { factsOf, type ReplicatedShardSubject, type ReplicationContext } from "./replication-types.ts";
+import type { ReplicatedShardSubject, ReplicationContext } from "./replication-types.ts";
 import type { ShardFounding } from "./shard-founding.ts";
 import { type RoundOutcome, runWriteRound } from "./write-round.ts";
 
