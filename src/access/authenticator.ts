@@ -137,6 +137,25 @@ export class Authenticator {
 	}
 
 	/**
+	 * Who asks, once more, of a connection whose first request was identified: what has changed since counts, and nothing is signed.
+	 * Synchronous while the key is cached.
+	 *
+	 * @throws as `identify`, but for signatures; failures are not counted
+	 */
+	identifyAgain(credentials: Credentials, remoteAddress: string): Identity | Promise<Identity> {
+		const presented = presentedKey(credentials);
+		if (presented === undefined) return this.#anonymous(credentials.isForeignPage === true);
+		const admit = (lookup: KeyLookup | undefined): Identity => {
+			const { key, tenant } = this.#requireLive(lookup);
+			this.#requireAllowed(key, remoteAddress);
+			if (key.signing_required) throw unsignable();
+			return this.#identityOf(key, requireActive(tenant));
+		};
+		const cached = this.#directory.cachedKey(presented.hash);
+		return cached === undefined ? this.#directory.lookupKey(presented.hash).then(admit) : admit(cached);
+	}
+
+	/**
 	 * The same caller in the tenant that `X-Tenant-ID` names. Apart from `identify`, so that it is known who asked for a tenant
 	 * that is none for them. Synchronous but for admins in another tenant.
 	 *
@@ -263,6 +282,13 @@ function requireActive(tenant: TenantRecord): TenantRecord {
 	if (!tenant.active) throw new HiveError("TENANT_SUSPENDED", "the tenant is suspended");
 	return tenant;
 }
+
+/** For keys that must sign, where requests follow that can't be signed. */
+export const unsignable = (): HiveError =>
+	new HiveError(
+		"AUTH_SIGNATURE_INVALID",
+		"the API key must sign each request, which messages of a connection can't be",
+	);
 
 const tenantNotFound = (): HiveError => new HiveError("TENANT_NOT_FOUND", "no such tenant");
 

@@ -18,10 +18,7 @@ export function requirePermission(
 	requirement: Requirement,
 	protocol: "rest" | "graphql" | "mcp",
 ): void {
-	if (protocol !== "mcp" && granted.size === 1 && granted.has("MCP")) {
-		const required = requirement.permissions.filter((permission) => permission !== "MCP");
-		throw forbidden("a key with the permission MCP alone works over MCP only", required, granted);
-	}
+	requireWayIn(granted, requirement.permissions, protocol);
 	for (const permission of requirement.permissions) {
 		if (granted.has(permission)) return;
 	}
@@ -30,6 +27,17 @@ export function requirePermission(
 		requirement.permissions,
 		granted,
 	);
+}
+
+/** @param sufficient permissions one of which would do. @throws FORBIDDEN to a key whose only permission is MCP, anywhere else */
+export function requireWayIn(
+	granted: ReadonlySet<Permission>,
+	sufficient: readonly Permission[],
+	protocol: "rest" | "graphql" | "mcp",
+): void {
+	if (protocol === "mcp" || granted.size !== 1 || !granted.has("MCP")) return;
+	const required = sufficient.filter((permission) => permission !== "MCP");
+	throw forbidden("a key with the permission MCP alone works over MCP only", required, granted);
 }
 
 /** Whether an operation exists for a protocol at all: no admin tool exists in MCP. */

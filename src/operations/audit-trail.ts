@@ -3,12 +3,14 @@ import type { Identity } from "../access/authenticator.ts";
 import { ERROR_TABLE, HiveError } from "../base/errors.ts";
 import type { HubChange } from "../hub/models.ts";
 import type { AnyOperation } from "./node-services.ts";
-import type { PipelineRequest } from "./pipeline-types.ts";
+import type { Arrival } from "./pipeline-types.ts";
 
 /** What is known of a request when it is time to write it down. */
 export interface AuditedRequest {
-	readonly request: PipelineRequest;
+	readonly arrival: Arrival;
 	readonly operation: AnyOperation | undefined;
+	/** The operation's name, or what else the request came to. */
+	readonly label: string;
 	/** undefined: who asked was not found out. */
 	readonly identity: Identity | undefined;
 	/** Validated; undefined where it was not read. */
@@ -141,16 +143,16 @@ export const isAuthFailure = (error: HiveError): boolean =>
 const isRead = ({ rest, permissions }: AnyOperation): boolean =>
 	rest.method === "GET" || permissions.includes("READ_ONLY");
 
-function originOf({ request, operation, identity }: AuditedRequest): Omit<AuditEvent, "event" | "outcome"> {
+function originOf({ arrival, label, identity }: AuditedRequest): Omit<AuditEvent, "event" | "outcome"> {
 	const key = identity?.key;
 	return {
 		...(identity !== undefined && { tenant_id: identity.tenant.id }),
 		...(key !== undefined && { api_key_id: key.api_key_id }),
 		...(identity !== undefined &&
 			identity.homeTenantId !== identity.tenant.id && { actor_tenant_id: identity.homeTenantId }),
-		operation: operation?.name ?? "unknown",
-		request_id: request.requestId,
-		remote_address: request.remoteAddress,
+		operation: label,
+		request_id: arrival.requestId,
+		remote_address: arrival.remoteAddress,
 	};
 }
 

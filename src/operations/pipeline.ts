@@ -1,42 +1,36 @@
 import type { AddressLimiter } from "../access/address-limiter.ts";
-import type { Authenticator, Identity } from "../access/authenticator.ts";
-import { isOffered, requirePermission } from "../access/permissions.ts";
-import type { Protocol, RateLimitDecision, RateLimitPayer } from "../access/rate-limiter.ts";
+import { type Authenticator, type Identity, unsignable } from "../access/authenticator.ts";
+import { isOffered, requirePermission, requireWayIn } from "../access/permissions.ts";
+import type { Protocol } from "../access/rate-limiter.ts";
 import type { UsageMeter } from "../access/usage-meter.ts";
 import { ERROR_TABLE, HiveError } from "../base/errors.ts";
-import type { TenantId } from "../base/ids.ts";
-import type { Tenant, TenantSource } from "../cluster/tenant-types.ts";
+import { permissionSchema } from "../base/schemas.ts";
+import type { TenantSource } from "../cluster/tenant-types.ts";
 import { type AuditTrail, isAuthFailure } from "./audit-trail.ts";
+import { Door, type RequestLimiter } from "./door.ts";
 import { inputError } from "./input-errors.ts";
 import type { LoopTurns } from "./loop-turns.ts";
 import type { AnyOperation, NodeServices } from "./node-services.ts";
-import type { Caller, OperationContext } from "./operation.ts";
-import type { AnswerFacts, Pipeline, PipelineAnswer, PipelineRequest } from "./pipeline-types.ts";
+import type { OperationContext } from "./operation.ts";
+import { CallerContext, OpenContext } from "./operation-contexts.ts";
+import { newPassage, type Passage } from "./passage.ts";
+import type {
+	Admission,
+	AnswerFacts,
+	Arrival,
+	Call,
+	Pipeline,
+	PipelineAnswer,
+	PipelineObserver,
+	PipelineRequest,
+	Visit,
+} from "./pipeline-types.ts";
 import { StorageFacts } from "./storage-facts.ts";
 import type { Turnstile } from "./turnstile.ts";
-
-/** Told of what happens, for metrics. Must not throw. */
-export interface PipelineObserver {
-	/** @param tenantId absent where the caller was not found out. */
-	countRequest(tenantId: string | undefined, operation: string, status: number, seconds: number): void;
-	countAuthentication(seconds: number): void;
-	/** @param reason an error code. */
-	countAuthFailure(reason: string): void;
-	countRateLimitExceeded(tenantId: string): void;
-	/** @param quota `storage`, `vectors` or `collections`. */
-	countQuotaExceeded(tenantId: string, quota: string): void;
-}
+import { CallerVisit, noSuchOperation } from "./visit.ts";
 
 export interface PipelineLog {
 	error(fields: Readonly<Record<string, unknown>>, message: string): void;
-}
-
-/** What the pipeline needs of rate limits. */
-export interface RequestLimiter {
-	/** To be settled before the request is answered. @throws NO_QUORUM, OVERLOADED */
-	take(payer: RateLimitPayer, protocol: Protocol): RateLimitDecision | Promise<RateLimitDecision>;
-	/** Brings to disk what the payer has spent. */
-	settle(payer: RateLimitPayer): void;
 }
 
 export interface PipelineParts {
@@ -57,20 +51,6 @@ export interface PipelineParts {
 	readonly log: PipelineLog;
 }
 
-type MutableFacts = { -readonly [K in keyof AnswerFacts]: AnswerFacts[K] };
-
-/** What became known of a request on its way. */
-interface Passage {
-	readonly request: PipelineRequest;
-	readonly operation: AnyOperation | undefined;
-	readonly facts: MutableFacts;
-	identity: Identity | undefined;
-	/** Once it is validated. */
-	input: unknown;
-	/** Whether it got as far as running: before that it may cost next to nothing. */
-	isAdmitted: boolean;
-}
-
 /** Whoever needs no key has no tenant whose turn it could be. */
 const nobodyWaits = (): void => {};
 const UNAVAILABLE_RETRY_SECONDS = 1;
@@ -86,57 +66,105 @@ export class OperationPipeline implements Pipeline {
 	readonly #parts: PipelineParts;
 	readonly #operations: ReadonlyMap<string, AnyOperation>;
 	readonly #storageFacts = new StorageFacts();
+	readonly #door: Door;
 
 	constructor(parts: PipelineParts) {
 		this.#parts = parts;
 		this.#operations = new Map(parts.operations.map((operation) => [operation.name, operation]));
+		this.#door = new Door(parts);
 	}
 
-	async execute(request: PipelineRequest): Promise<PipelineAnswer> {
-		const { services, observer } = this.#parts;
-		const startMs = services.clock.monotonicMs();
-		const operation = this.#operations.get(request.operation);
-		const passage: Passage = {
-			request,
-			operation,
-			facts: { requestId: request.requestId },
-			identity: undefined,
-			input: undefined,
-			isAdmitted: false,
-		};
-		let answer: PipelineAnswer;
-		try {
-			if (operation === undefined || !isOffered(operation, request.protocol)) {
-				throw new HiveError("NOT_FOUND", "there is no such operation");
-			}
-			const entered = this.#enter(operation, passage);
+	execute(request: PipelineRequest): Promise<PipelineAnswer> {
+		const operation = this.#offered(request.operation, request.protocol);
+		const passage = newPassage(request, operation, operation?.name ?? "unknown");
+		return this.#counted(passage, async () => {
+			if (operation === undefined) throw noSuchOperation();
+			const entered = this.#enter(operation, passage, request);
 			const context = entered instanceof Promise ? await entered : entered;
 			passage.isAdmitted = true;
-			const output = await this.#inTurn(operation, context, passage);
+			return await this.#inTurn(operation, context, passage, request);
+		});
+	}
+
+	async admit(arrival: Arrival, stay: "message" | "connection"): Promise<Admission> {
+		const passage = newPassage(arrival, undefined, arrival.protocol);
+		const startMs = this.#parts.services.clock.monotonicMs();
+		let identity: Identity | undefined;
+		const answer = await this.#answered(passage, async () => {
+			identity = await this.#door.enter(passage);
+			requireWayIn(identity.permissions, permissionSchema.options, arrival.protocol);
+			if (stay === "connection" && identity.checkBody !== undefined) throw unsignable();
+		});
+		if (answer.ok) return { ok: true, visit: this.#visit(arrival, identity!, answer.facts) };
+		this.#count(passage, answer, startMs);
+		return answer;
+	}
+
+	#visit(arrival: Arrival, identity: Identity, facts: AnswerFacts): Visit {
+		const { turnstile } = this.#parts;
+		return new CallerVisit(arrival, identity, facts, {
+			door: this.#door,
+			turnstile,
+			offered: (name) => this.#offered(name, arrival.protocol),
+			errorOf: (thrown, passage) => this.#errorOf(thrown, passage),
+			counted: (passage, work) => this.#counted(passage, work),
+			runPaid: async (passage, operation, visitor, call) => {
+				const context = this.#admit(operation, visitor, passage, call);
+				passage.isAdmitted = true;
+				const output = await this.#validated(operation, context, passage, call);
+				if (operation.rest.answer !== "ndjson") return output;
+				return this.#guarded(output as AsyncIterable<unknown>, passage, nobodyWaits);
+			},
+		});
+	}
+
+	#offered(name: string, protocol: Protocol): AnyOperation | undefined {
+		const operation = this.#operations.get(name);
+		return operation !== undefined && isOffered(operation, protocol) ? operation : undefined;
+	}
+
+	/** Does the work, and all that comes after. */
+	async #counted(passage: Passage, work: () => Promise<unknown>): Promise<PipelineAnswer> {
+		const startMs = this.#parts.services.clock.monotonicMs();
+		const answer = await this.#answered(passage, work);
+		this.#count(passage, answer, startMs);
+		return answer;
+	}
+
+	#count({ facts, operation, label }: Passage, answer: PipelineAnswer, startMs: number): void {
+		const { services, observer } = this.#parts;
+		const status = answer.ok ? (operation?.rest.status ?? 200) : ERROR_TABLE[answer.error.code].http;
+		observer.countRequest(facts.tenantId, label, status, (services.clock.monotonicMs() - startMs) / 1000);
+	}
+
+	async #answered(passage: Passage, work: () => Promise<unknown>): Promise<PipelineAnswer> {
+		const { facts } = passage;
+		let answer: PipelineAnswer;
+		try {
+			const output = await work();
 			await this.#addStorage(passage);
 			const audited = this.#audited(passage, (audit) => audit.done(passage, output));
 			const unaudited = audited instanceof Promise ? await audited : audited;
-			answer =
-				unaudited === undefined
-					? { ok: true, output, facts: passage.facts }
-					: { ok: false, error: unaudited, facts: passage.facts };
+			answer = unaudited === undefined ? { ok: true, output, facts } : { ok: false, error: unaudited, facts };
 		} catch (thrown) {
 			const error = this.#errorOf(thrown, passage);
 			await this.#addStorage(passage);
 			const audited = this.#audited(passage, (audit) => audit.refused(passage, error));
 			const unaudited = audited instanceof Promise ? await audited : audited;
-			answer = { ok: false, error: unaudited ?? error, facts: passage.facts };
+			answer = { ok: false, error: unaudited ?? error, facts };
 		}
 		this.#settle(passage);
-		const status = answer.ok ? (operation?.rest.status ?? 200) : ERROR_TABLE[answer.error.code].http;
-		const seconds = (services.clock.monotonicMs() - startMs) / 1000;
-		observer.countRequest(passage.facts.tenantId, operation?.name ?? "unknown", status, seconds);
 		return answer;
 	}
 
 	/** Reads, validates and runs, when it is the tenant's turn. */
-	async #inTurn(operation: AnyOperation, context: OperationContext<NodeServices>, passage: Passage): Promise<unknown> {
-		const { request, identity } = passage;
+	async #inTurn(
+		operation: AnyOperation,
+		context: OperationContext<NodeServices>,
+		passage: Passage,
+		request: PipelineRequest,
+	): Promise<unknown> {
+		const { identity } = passage;
 		const { turnstile } = this.#parts;
 		const isStream = operation.rest.answer === "ndjson";
 		const entered =
@@ -150,16 +178,26 @@ export class OperationPipeline implements Pipeline {
 		try {
 			const turn =
 				isStream && identity !== undefined ? () => this.#parts.loopTurns.next(identity.tenant.id) : undefined;
-			const input = operation.input.safeParse(await request.readInput(identity?.checkBody, turn));
-			if (!input.success) throw inputError(input.error);
-			passage.input = input.data;
-			const output = await operation.run(context, input.data);
+			const output = await this.#validated(operation, context, passage, request, turn);
 			if (!isStream) return output;
 			streams = true;
 			return this.#guarded(output as AsyncIterable<unknown>, passage, leave);
 		} finally {
 			if (!streams) leave();
 		}
+	}
+
+	async #validated(
+		operation: AnyOperation,
+		context: OperationContext<NodeServices>,
+		passage: Passage,
+		call: Call,
+		turn?: () => Promise<void>,
+	): Promise<unknown> {
+		const input = operation.input.safeParse(await call.readInput(passage.identity?.checkBody, turn));
+		if (!input.success) throw inputError(input.error);
+		passage.input = input.data;
+		return await operation.run(context, input.data);
 	}
 
 	/**
@@ -185,16 +223,16 @@ export class OperationPipeline implements Pipeline {
 	#settle({ identity }: Passage): void {
 		if (identity === undefined) return;
 		this.#parts.meter.settle(identity.tenant.id);
-		this.#parts.limiter.settle(payerOf(identity));
+		this.#door.settle(identity);
 	}
 
 	/** All checks that need no body. Synchronous while the key is cached and rate-limit tokens are at hand. */
 	#enter(
 		operation: AnyOperation,
 		passage: Passage,
+		request: PipelineRequest,
 	): OperationContext<NodeServices> | Promise<OperationContext<NodeServices>> {
-		const { request } = passage;
-		const { services, authenticator, addressLimiter, observer } = this.#parts;
+		const { services, addressLimiter } = this.#parts;
 		const { authorization } = request.credentials;
 		if (operation.scope === "public" || operation.admits?.(services, authorization) === true) {
 			const limitPerMinute = operation.addressRequestsPerMinute;
@@ -202,73 +240,20 @@ export class OperationPipeline implements Pipeline {
 				const refused = addressLimiter.take(operation.name, request.remoteAddress, limitPerMinute);
 				if (refused !== undefined) throw refused.refusal;
 			}
-			return new OpenContext(request, services);
+			return new OpenContext(request.requestId, request, services);
 		}
-		const refusal = this.#parts.refusal?.();
-		if (refusal !== undefined) throw refusal;
-		const startMs = services.clock.monotonicMs();
-		const admit = (identity: Identity): OperationContext<NodeServices> | Promise<OperationContext<NodeServices>> => {
-			observer.countAuthentication((services.clock.monotonicMs() - startMs) / 1000);
-			this.#learn(identity, passage);
-			// Whoever names a tenant that is none for them pays as for any other request.
-			const charge = async (refusal: unknown): Promise<never> => {
-				await this.#takeToken(identity, passage);
-				throw refusal;
-			};
-			let acting: Identity | Promise<Identity>;
-			try {
-				acting = authenticator.actIn(identity, request.actingTenant);
-			} catch (refusal) {
-				return charge(refusal);
-			}
-			return acting instanceof Promise
-				? acting.catch(charge).then((found) => this.#admit(operation, found, passage))
-				: this.#admit(operation, acting, passage);
-		};
-		const found = authenticator.identify(request.credentials, request);
-		return found instanceof Promise ? found.then(admit) : admit(found);
+		const entered = this.#door.enter(passage);
+		return entered instanceof Promise
+			? entered.then((identity) => this.#admit(operation, identity, passage, request))
+			: this.#admit(operation, entered, passage, request);
 	}
 
-	#learn(identity: Identity, passage: Passage): void {
-		passage.identity = identity;
-		passage.facts.tenantId = identity.tenant.id;
-		if (identity.keyDeprecatedUntil !== undefined) passage.facts.keyDeprecatedUntil = identity.keyDeprecatedUntil;
-	}
-
-	#admit(
-		operation: AnyOperation,
-		identity: Identity,
-		passage: Passage,
-	): OperationContext<NodeServices> | Promise<OperationContext<NodeServices>> {
-		this.#learn(identity, passage);
-		// First, so that what is refused costs the caller as much as what is done.
-		const taken = this.#takeToken(identity, passage);
-		return taken instanceof Promise
-			? taken.then(() => this.#admitPaid(operation, identity, passage))
-			: this.#admitPaid(operation, identity, passage);
-	}
-
-	#admitPaid(operation: AnyOperation, identity: Identity, { request }: Passage): OperationContext<NodeServices> {
+	/** @throws FORBIDDEN */
+	#admit(operation: AnyOperation, identity: Identity, passage: Passage, call: Call): OperationContext<NodeServices> {
 		const { meter, tenants, services } = this.#parts;
-		requirePermission(identity.permissions, operation, request.protocol);
+		requirePermission(identity.permissions, operation, passage.arrival.protocol);
 		meter.countRequest(identity.tenant.id, identity.key?.api_key_id, identity.tenant.created_at);
-		return new CallerContext(identity, request, services, tenants);
-	}
-
-	/** @throws RATE_LIMITED, NO_QUORUM, OVERLOADED */
-	#takeToken(identity: Identity, passage: Passage): void | Promise<void> {
-		const decision = this.#parts.limiter.take(payerOf(identity), passage.request.protocol);
-		return decision instanceof Promise
-			? decision.then((decided) => this.#requireTaken(decided, identity, passage))
-			: this.#requireTaken(decision, identity, passage);
-	}
-
-	/** @throws RATE_LIMITED */
-	#requireTaken(decision: RateLimitDecision, identity: Identity, { facts }: Passage): void {
-		if (decision.facts !== undefined) facts.rateLimit = decision.facts;
-		if (decision.refusal === undefined) return;
-		this.#parts.observer.countRateLimitExceeded(identity.homeTenantId);
-		throw decision.refusal;
+		return new CallerContext(identity, passage.facts.requestId, call, services, tenants);
 	}
 
 	async #addStorage({ identity, facts, isAdmitted }: Passage): Promise<void> {
@@ -332,15 +317,11 @@ export class OperationPipeline implements Pipeline {
 		};
 	}
 
-	#logDefect(err: unknown, { request, facts }: Passage): void {
-		const fields = { request_id: request.requestId, operation: request.operation, tenant_id: facts.tenantId, err };
+	#logDefect(err: unknown, { label, facts }: Passage): void {
+		const fields = { request_id: facts.requestId, operation: label, tenant_id: facts.tenantId, err };
 		this.#parts.log.error(fields, "an operation failed for a reason that is no one's input");
 	}
 }
-
-/** An admin's work in a tenant is charged to the admin's own tenant. */
-const payerOf = ({ homeTenant, key }: Identity): RateLimitPayer =>
-	key === undefined ? { tenant: homeTenant } : { tenant: homeTenant, key };
 
 /** When it may go better, where that can be said. */
 function retrySecondsOf({ code, details }: HiveError): number | undefined {
@@ -354,59 +335,4 @@ function retrySecondsOf({ code, details }: HiveError): number | undefined {
 function quotaName(error: HiveError): string {
 	const quota = error.details?.quota;
 	return typeof quota === "string" ? (/^max_([a-z]+)/.exec(quota)?.[1] ?? quota) : "unknown";
-}
-
-/** For whoever proved who they are. The tenant's handle is made when it is asked for. */
-class CallerContext implements OperationContext<NodeServices> {
-	readonly caller: Caller;
-	readonly requestId: string;
-	readonly services: NodeServices;
-	readonly #request: PipelineRequest;
-	readonly #tenantId: TenantId;
-	readonly #tenants: TenantSource;
-	#tenant: Tenant | undefined;
-
-	constructor(identity: Identity, request: PipelineRequest, services: NodeServices, tenants: TenantSource) {
-		this.caller = identity;
-		this.requestId = request.requestId;
-		this.#request = request;
-		this.services = services;
-		this.#tenantId = identity.tenant.id;
-		this.#tenants = tenants;
-	}
-
-	/** Made when asked for: most operations never look. */
-	get signal(): AbortSignal {
-		return this.#request.signal;
-	}
-
-	get tenant(): Tenant {
-		this.#tenant ??= this.#tenants.tenant(this.#tenantId);
-		return this.#tenant;
-	}
-}
-
-/** Where nobody had to say who they are, there is no tenant to work in. */
-class OpenContext implements OperationContext<NodeServices> {
-	readonly requestId: string;
-	readonly services: NodeServices;
-	readonly #request: PipelineRequest;
-
-	constructor(request: PipelineRequest, services: NodeServices) {
-		this.requestId = request.requestId;
-		this.#request = request;
-		this.services = services;
-	}
-
-	get signal(): AbortSignal {
-		return this.#request.signal;
-	}
-
-	get tenant(): never {
-		throw new Error("a public operation has no tenant");
-	}
-
-	get caller(): never {
-		throw new Error("a public operation has no caller");
-	}
 }

@@ -85,6 +85,11 @@ export class MemoryDirectory implements HubDirectory {
 		return apiKey;
 	}
 
+	changeKey(apiKey: string, changes: Partial<KeyRecord>): void {
+		const keyHash = hashKey(apiKey);
+		this.#keys.set(keyHash, { ...this.#keys.get(keyHash)!, ...changes });
+	}
+
 	/** As when every cached record is past its time. */
 	forgetCached(): void {
 		this.#cached.clear();

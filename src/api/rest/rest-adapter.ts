@@ -18,7 +18,7 @@ import type { RestRoute } from "./rest-route.ts";
 import { toWireValue } from "./wire-value.ts";
 
 export interface RestAdapterParts {
-	readonly pipeline: Pipeline;
+	readonly pipeline: Pick<Pipeline, "execute">;
 	readonly log: Log;
 	readonly random: RandomBytes;
 	readonly isTls: boolean;

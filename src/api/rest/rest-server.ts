@@ -40,7 +40,7 @@ export interface RestSettings {
 
 export interface RestServerParts {
 	readonly operations: readonly RestOperation[];
-	readonly pipeline: Pipeline;
+	readonly pipeline: Pick<Pipeline, "execute">;
 	readonly settings: RestSettings;
 	readonly log: Log;
 	readonly random: RandomBytes;
