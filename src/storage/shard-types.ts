@@ -91,6 +91,8 @@ export interface UpdateStamp {
 /** An update, with the row as it is now, none where something newer stood in its way: what other copies are given. */
 export interface UpdateResult extends WriteResult {
 	readonly row: VersionedRows;
+	/** Whether what was taken over first changed what the shard holds: not counted in this. */
+	readonly wasBehind: boolean;
 }
 
 /** Sums over the documents that live, by bucket (hash of the id): equal sums, equal documents in equal versions. */

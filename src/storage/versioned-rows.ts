@@ -52,6 +52,7 @@ export function updateRowCommand(
 				...result,
 				vectorCountDelta: result.vectorCountDelta - caughtUpCount,
 				bytesDelta: result.bytesDelta - caughtUpBytes,
+				wasBehind: caughtUpCount !== 0 || caughtUpBytes !== 0,
 				row: packRows(result.supersededBy === undefined ? [draft.living(request.id)] : [], scorer.dimension),
 			};
 		},

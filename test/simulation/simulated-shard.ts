@@ -98,13 +98,13 @@ export class SimulatedShard extends MemoryShard {
 		const order = standing === undefined ? -1 : compareVersions(standing.version, version);
 		if (order > 0) {
 			const counts = { affectedCount: 0, vectorCountDelta: 0, bytesDelta: 0 };
-			return { ...counts, supersededBy: standing!.version, row: packRows([], this.dimension) };
+			return { ...counts, supersededBy: standing!.version, row: packRows([], this.dimension), wasBehind: false };
 		}
 		if (standing?.document === undefined) throw new HiveError("VECTOR_NOT_FOUND", "there is no such vector", { id });
 		const { payload = "{}", vector } = standing.document;
 		const merged = JSON.stringify({ ...JSON.parse(payload), ...JSON.parse(payloadPatch) });
 		const row: VersionedRow = { id, version, document: { payload: merged, vector } };
-		return { ...this.put([row]), row: packRows([order === 0 ? standing : row], this.dimension) };
+		return { ...this.put([row]), row: packRows([order === 0 ? standing : row], this.dimension), wasBehind: false };
 	}
 
 	#stored(id: VectorId): StoredVector | undefined {

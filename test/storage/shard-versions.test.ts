@@ -153,7 +153,8 @@ test("an update tells the row as it is then, and another copy can take it over",
 		{ id: 1, vector: VECTOR, payloadPatch: '{"a":null,"b":null}' },
 	]) {
 		const { row, ...result } = await home.update(request, {});
-		expect(result).toEqual({ vectorCountDelta: 0, bytesDelta: result.bytesDelta, affectedCount: 1 });
+		const { bytesDelta } = result;
+		expect(result).toEqual({ vectorCountDelta: 0, bytesDelta, affectedCount: 1, wasBehind: false });
 		expect(row).toEqual(await home.rows([1]));
 		expect(Buffer.compare(row.versions, versionAt(2 ** 45))).toBe(1);
 		expect(await other.merge(row)).toMatchObject({ affectedCount: 1 });
@@ -492,7 +493,7 @@ describe("an update done at one copy for all", () => {
 		const shard = await newShard();
 		const stamp = { version: versionAt(30), known: await other.rows([1]) };
 		const { row, ...result } = await shard.update(patch, {}, stamp);
-		expect(result).toEqual({ vectorCountDelta: 0, bytesDelta: 6, affectedCount: 1 });
+		expect(result).toEqual({ vectorCountDelta: 0, bytesDelta: 6, affectedCount: 1, wasBehind: true });
 		expect(await rowsOf(shard, 1)).toMatchObject({ payload: '{"a":1,"b":2}', version: await versionOf(shard, 1) });
 		expect(await versionOf(shard, 1)).toBe(Buffer.from(versionAt(30)).toString("hex"));
 		await other.merge(row);
@@ -513,7 +514,7 @@ describe("an update done at one copy for all", () => {
 		await shard.upsert(batchOf([1], VECTOR, '{"a":1}'), {}, versionAt(40));
 		const stamp = { version: versionAt(30), known: await shard.rows([]) };
 		const { row, ...result } = await shard.update(patch, {}, stamp);
-		expect(result).toEqual({ ...none, affectedCount: 0, supersededBy: versionAt(40) });
+		expect(result).toEqual({ ...none, affectedCount: 0, supersededBy: versionAt(40), wasBehind: false });
 		expect(row.ids).toEqual([]);
 		await shard.delete({ ids: [1] }, versionAt(50));
 		expect(await shard.update(patch, {}, stamp)).toMatchObject({ supersededBy: versionAt(50) });

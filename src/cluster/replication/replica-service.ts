@@ -1,7 +1,7 @@
 import { HiveError } from "../../base/errors.ts";
 import type { CollectionId, VectorId } from "../../base/ids.ts";
 import type { ShardCalls, ShardName, ShardPool, ShardRef } from "../../shards/pool-types.ts";
-import type { Version } from "../../storage/shard-types.ts";
+import type { Version, WriteResult } from "../../storage/shard-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import {
 	type CopyState,
@@ -36,6 +36,8 @@ export interface ReplicaServiceParts {
 	readonly isDeleted: (collectionId: CollectionId) => boolean;
 	/** Told when a copy was written to, or may have been. */
 	readonly touched: (shard: ShardName) => void;
+	/** Told when a copy holds more or less than before because others knew better: no client's write counted that here. */
+	readonly mended?: (shard: ShardName) => void;
 	/** Told when a copy was to be made here. */
 	readonly made?: (shard: ShardName) => void;
 }
@@ -121,6 +123,10 @@ export class ReplicaService {
 		const leaveClaims = this.#claims.enter(shard);
 		try {
 			const result = await pool.call(shard as never, method, ...args);
+			if (method === "merge" && claim === undefined) {
+				const { vectorCountDelta, bytesDelta } = result as WriteResult;
+				if (vectorCountDelta !== 0 || bytesDelta !== 0) this.#parts.mended?.(shard);
+			}
 			if (claim !== undefined) for (const id of ids) this.#claims.fulfil(shard, id, claim.version);
 			return result;
 		} finally {

@@ -185,7 +185,11 @@ export class ReplicatedShard {
 		const { port, membership } = this.#context;
 		const { shard, replicas } = this.#subject;
 		const { writeMs, ownWriteMs } = REPLICATION_LIMITS;
-		const { row: _, ...change } = await port.call(home, shard, "update", [request, allowance], {
+		const {
+			row: _row,
+			wasBehind: _wasBehind,
+			...change
+		} = await port.call(home, shard, "update", [request, allowance], {
 			timeoutMs: home === membership.self ? ownWriteMs : writeMs,
 			client: { topologyVersion: version, replicas },
 		});
@@ -211,10 +215,11 @@ export class ReplicatedShard {
 		if ("outrunBy" in claimed) throw new Outrun(home, claimed.outrunBy);
 		const known = packRows(claimed.row === undefined ? [] : [claimed.row], shard.config.dimension);
 		const stamp: UpdateStamp = { version: claim.version, known };
-		const { row, ...change } = await port.call(home, shard, "update", [request, {}, stamp], {
+		const { row, wasBehind, ...change } = await port.call(home, shard, "update", [request, {}, stamp], {
 			timeoutMs: REPLICATION_LIMITS.writeMs,
 			client: { topologyVersion: view.version, replicas, claim },
 		});
+		if (wasBehind) this.#subject.doubt();
 		if (change.supersededBy !== undefined) throw new Outrun(home, change.supersededBy);
 		await this.#writer.write({
 			method: "merge",
