@@ -15,6 +15,7 @@ export function shardRefsOf(record: CollectionRecord, isClusterMode: boolean): r
 		index: record.index,
 		hnsw: record.hnsw,
 		payloadIndexes: record.payload_indexes,
+		...(record.text !== undefined && { lexical: { fields: record.text.fields, language: record.text.language } }),
 		isReplicated: isClusterMode,
 	};
 	return Array.from({ length: record.shards }, (_, shardIndex) => ({

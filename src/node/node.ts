@@ -356,6 +356,7 @@ async function startOn(
 			dropTenant: (tenantId) => tenants.sweepTenant(tenantId),
 			countSearch: (seconds) => metrics.countSearch(seconds),
 			metricsText: () => metrics.render(),
+			embedder: undefined,
 			metricsAdmits: (authorization) => door.admits(authorization),
 		},
 	});

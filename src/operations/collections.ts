@@ -11,9 +11,11 @@ import {
 	payloadIndexTypeSchema,
 	quantizationSchema,
 } from "../base/schemas.ts";
+import { textSettingsSchema } from "../base/text-settings.ts";
 import type { Collection, Tenant } from "../cluster/tenant-types.ts";
 import type { CollectionRecord } from "../hub/models.ts";
 import { collectionField, definedFields } from "./input-fields.ts";
+import { newTextField, textSettings } from "./new-text.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
 
 /** Collections whose counts are asked for at the same time when all are listed. */
@@ -30,6 +32,7 @@ const collectionInfoSchema = z.strictObject({
 	replicas: z.int(),
 	hnsw: z.strictObject({ m: z.int(), ef_construction: z.int(), ef_search: z.int() }),
 	payload_indexes: z.record(z.string(), payloadIndexTypeSchema),
+	text: textSettingsSchema.optional().describe("how text is treated; absent: the collection knows vectors only"),
 	vectors: z.int().nullable().describe("vectors stored; null when the collection is damaged or unreachable"),
 	bytes: z.int().nullable().describe("bytes the storage quota counts"),
 	disk_bytes: z.int().nullable(),
@@ -90,6 +93,7 @@ function describe(record: CollectionRecord): Omit<CollectionInfo, keyof Collecti
 		replicas: record.replicas,
 		hnsw: record.hnsw,
 		payload_indexes: record.payload_indexes,
+		...(record.text !== undefined && { text: record.text }),
 		created_at: record.created_at,
 	};
 }
@@ -143,12 +147,15 @@ const createCollection = defineOperation({
 		shards: z.int().min(1).max(LIMITS.shardCountMax).default(1),
 		replicas: z.int().min(1).max(LIMITS.replicaCountMax).optional().describe("default: the cluster's"),
 		hnsw: hnswSchema.prefault({}),
+		text: newTextField,
 	}),
 	output: collectionInfoSchema,
 	rest: { method: "POST", path: "/collections", body: "json", status: 201 },
 	async run({ tenant, services }, input) {
+		const { text, ...vectors } = input;
 		const collection = await tenant.createCollection({
-			...input,
+			...vectors,
+			...(text !== undefined && { text: textSettings(text, services.embedder) }),
 			replicas: input.replicas ?? services.defaultReplicaCount,
 			payload_indexes: {},
 		});

@@ -11,6 +11,7 @@ import type { HubDirectory } from "../hub/hub-client-types.ts";
 import type { HubWebhooks } from "../hub/hub-webhook.ts";
 import type { RateLimits } from "../hub/models.ts";
 import type { Operation } from "./operation.ts";
+import type { TextEmbedder } from "./text-embedder.ts";
 
 /** A shard on its way to the node that shows it. */
 export interface TransferInfo {
@@ -136,6 +137,8 @@ export interface NodeServices {
 	/** undefined: HiveHub may not push. */
 	readonly webhooks: HubWebhooks | undefined;
 	readonly cluster: ClusterControl;
+	/** undefined: this node makes no vectors of texts. */
+	readonly embedder: TextEmbedder | undefined;
 	/** What one tenant, not necessarily the caller's, has stored. For admin operations. */
 	usageOf(tenantId: TenantId): Promise<TenantUsage>;
 	/** Removes everything of a tenant from disk. Idempotent. */

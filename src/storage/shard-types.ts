@@ -1,6 +1,7 @@
 import type { Filter } from "../base/filter.ts";
 import type { VectorId } from "../base/ids.ts";
 import type { IndexKind, Metric, PayloadIndexType, Quantization } from "../base/schemas.ts";
+import type { LexicalSettings } from "../base/text-settings.ts";
 
 /** What a shard must know of its collection. Plain data: it crosses a worker boundary with each call. */
 export interface ShardConfig {
@@ -10,6 +11,8 @@ export interface ShardConfig {
 	readonly index: IndexKind;
 	readonly hnsw: { readonly m: number; readonly ef_construction: number; readonly ef_search: number };
 	readonly payloadIndexes: Readonly<Record<string, PayloadIndexType>>;
+	/** What is searched by its words; absent: nothing. */
+	readonly lexical?: LexicalSettings | undefined;
 	/** Other nodes have copies: word of a deletion is kept until `allowPurge` says that all have heard of it. */
 	readonly isReplicated: boolean;
 }
