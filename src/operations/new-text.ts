@@ -7,13 +7,13 @@ import {
 	textModelSchema,
 	textProviderSchema,
 } from "../base/text-settings.ts";
-import type { TextEmbedder } from "./text-embedder.ts";
+import type { TextEmbedder } from "../embedding/text-embedder.ts";
 
 /** `text` of a new collection. */
 export const newTextField = z
 	.strictObject({
 		provider: textProviderSchema.default("none").describe("what makes vectors of texts; none: words are searched only"),
-		model: textModelSchema.optional().describe("default: the node's `embedding.model`"),
+		model: textModelSchema.optional().describe("the node's `embedding.model`, which is the default"),
 		fields: textFieldsSchema.default(["text"]).describe("payload fields that are searched by their words"),
 		language: textLanguageSchema.default("english").describe("words are cut down to their stems; none: they are not"),
 	})
@@ -44,5 +44,10 @@ export function textSettings(
 			},
 		);
 	}
-	return { provider, model: model ?? embedder.model, fields, language };
+	// The operator pays for the model, so it is not the tenant who picks it.
+	if (model !== undefined && model !== embedder.model) {
+		const field = "text.model";
+		throw new HiveError("VALIDATION_FAILED", `${field}: this node's embedding model is ${embedder.model}`, { field });
+	}
+	return { provider, model: embedder.model, fields, language };
 }
