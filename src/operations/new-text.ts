@@ -8,6 +8,8 @@ import {
 	textProviderSchema,
 } from "../base/text-settings.ts";
 import type { TextEmbedder } from "../embedding/text-embedder.ts";
+import type { NodeServices } from "./node-services.ts";
+import type { OperationContext } from "./operation.ts";
 
 /** `text` of a new collection. */
 export const newTextField = z
@@ -50,4 +52,32 @@ export function textSettings(
 		throw new HiveError("VALIDATION_FAILED", `${field}: this node's embedding model is ${embedder.model}`, { field });
 	}
 	return { provider, model: embedder.model, fields, language };
+}
+
+/**
+ * The dimension of a new collection: as given, or as its provider has it.
+ *
+ * @throws VALIDATION_FAILED when nobody says; DIMENSION_MISMATCH when the provider's is another; what the provider throws
+ */
+export async function newDimension(
+	given: number | undefined,
+	text: TextSettings | undefined,
+	{ tenant, signal, services }: Pick<OperationContext<NodeServices>, "tenant" | "signal" | "services">,
+): Promise<number> {
+	const field = "dimension";
+	if (text === undefined || text.provider === "none" || services.embedder === undefined) {
+		if (given !== undefined) return given;
+		throw new HiveError("VALIDATION_FAILED", "dimension is missing: only a collection with a text.provider knows it", {
+			field,
+		});
+	}
+	const made = await services.embedder.dimension({ tenantId: tenant.id, signal });
+	if (given !== undefined && given !== made) {
+		throw new HiveError("DIMENSION_MISMATCH", `vectors of model ${text.model} have ${made} dimensions, not ${given}`, {
+			expected: made,
+			actual: given,
+			field,
+		});
+	}
+	return made;
 }
