@@ -21,6 +21,18 @@ export const textField = z.unknown().optional().meta(TEXT_JSON_SCHEMA);
 const invalid = (field: string, reason: string): HiveError =>
 	new HiveError("VALIDATION_FAILED", `${field} ${reason}`, { field });
 
+/** @throws VALIDATION_FAILED when the collection makes no vectors of texts */
+export function requireTextProvider(
+	record: { readonly name: string } & Pick<CollectionRecord, "text">,
+	field: string,
+): void {
+	if (record.text !== undefined && record.text.provider !== "none") return;
+	throw invalid(
+		field,
+		`cannot become a vector: collection ${record.name} was made without a text.provider, so it takes vectors only`,
+	);
+}
+
 /**
  * A text to make a vector of, for a collection that does so.
  *
@@ -31,12 +43,7 @@ export function requireText(
 	record: { readonly name: string } & Pick<CollectionRecord, "text">,
 	field: string,
 ): string {
-	if (record.text === undefined || record.text.provider === "none") {
-		throw invalid(
-			field,
-			`cannot stand for a vector: collection ${record.name} was made without a text.provider, so give the vector`,
-		);
-	}
+	requireTextProvider(record, field);
 	if (typeof value !== "string") throw invalid(field, "must be text");
 	if (value.length > LIMITS.embeddedTextLengthMax) {
 		throw invalid(field, `must be at most ${LIMITS.embeddedTextLengthMax} characters`);
