@@ -34,6 +34,8 @@ export const LIMITS = {
 	/** Payload fields of a collection that are searched by their words. */
 	textFieldsMax: 16,
 	textModelLengthMax: 200,
+	/** Characters of one text of which a vector is made. */
+	embeddedTextLengthMax: 131_072,
 } as const;
 
 /** What the storage quota counts for a vector besides 4 × dimension and its payload: id, versions, index share. */

@@ -74,3 +74,14 @@ export interface LexicalSettings {
 	readonly fields: readonly string[];
 	readonly language: TextLanguage;
 }
+
+const TEXT_FIELD = "text";
+
+/** The payload field in which a text is kept of which a vector was made: the first that is a plain key, or `text`. */
+export function keptTextField({ fields }: Pick<TextSettings, "fields">): string {
+	for (const field of fields) {
+		const [step, ...deeper] = parsePayloadPath(field)?.steps ?? [];
+		if (typeof step === "string" && deeper.length === 0) return step;
+	}
+	return TEXT_FIELD;
+}

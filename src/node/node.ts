@@ -41,6 +41,7 @@ import { watchCertificate } from "./certificate-watcher.ts";
 import { NodeClusterControl } from "./cluster-control.ts";
 import { ClusterMember } from "./cluster-member.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
+import { openEmbedder } from "./embedding-parts.ts";
 import { openClusterSecret } from "./folder-secrets.ts";
 import { followHub } from "./hub-follower.ts";
 import { openHubLink, usesHubOfMember } from "./hub-link.ts";
@@ -356,7 +357,7 @@ async function startOn(
 			dropTenant: (tenantId) => tenants.sweepTenant(tenantId),
 			countSearch: (seconds) => metrics.countSearch(seconds),
 			metricsText: () => metrics.render(),
-			embedder: undefined,
+			embedder: openEmbedder(settings, parts),
 			metricsAdmits: (authorization) => door.admits(authorization),
 		},
 	});

@@ -15,7 +15,7 @@ import { textSettingsSchema } from "../base/text-settings.ts";
 import type { Collection, Tenant } from "../cluster/tenant-types.ts";
 import type { CollectionRecord } from "../hub/models.ts";
 import { collectionField, definedFields } from "./input-fields.ts";
-import { newTextField, textSettings } from "./new-text.ts";
+import { newDimension, newTextField, textSettings } from "./new-text.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
 
 /** Collections whose counts are asked for at the same time when all are listed. */
@@ -140,6 +140,8 @@ const createCollection = defineOperation({
 			.int()
 			.min(1)
 			.max(LIMITS.dimensionMax)
+			.optional()
+			.describe("may be left out with a `text.provider`, which knows it")
 			.meta({ examples: [384] }),
 		metric: metricSchema.default("cosine"),
 		quantization: quantizationSchema.default("f16"),
@@ -151,11 +153,14 @@ const createCollection = defineOperation({
 	}),
 	output: collectionInfoSchema,
 	rest: { method: "POST", path: "/collections", body: "json", status: 201 },
-	async run({ tenant, services }, input) {
+	async run(context, input) {
+		const { tenant, services } = context;
 		const { text, ...vectors } = input;
+		const settings = text === undefined ? undefined : textSettings(text, services.embedder);
 		const collection = await tenant.createCollection({
 			...vectors,
-			...(text !== undefined && { text: textSettings(text, services.embedder) }),
+			dimension: await newDimension(input.dimension, settings, context),
+			...(settings !== undefined && { text: settings }),
 			replicas: input.replicas ?? services.defaultReplicaCount,
 			payload_indexes: {},
 		});

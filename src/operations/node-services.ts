@@ -7,11 +7,11 @@ import type { UsageMeter } from "../access/usage-meter.ts";
 import type { Clock } from "../base/clock.ts";
 import type { NodeId, RandomBytes, TenantId } from "../base/ids.ts";
 import type { TenantUsage } from "../cluster/tenant-types.ts";
+import type { TextEmbedder } from "../embedding/text-embedder.ts";
 import type { HubDirectory } from "../hub/hub-client-types.ts";
 import type { HubWebhooks } from "../hub/hub-webhook.ts";
 import type { RateLimits } from "../hub/models.ts";
 import type { Operation } from "./operation.ts";
-import type { TextEmbedder } from "./text-embedder.ts";
 
 /** A shard on its way to the node that shows it. */
 export interface TransferInfo {
