@@ -11,7 +11,6 @@ export const textLanguageSchema = z.enum([
 	"none",
 	"arabic",
 	"armenian",
-	"bulgarian",
 	"danish",
 	"dutch",
 	"english",
@@ -30,7 +29,6 @@ export const textLanguageSchema = z.enum([
 	"portuguese",
 	"romanian",
 	"russian",
-	"sanskrit",
 	"serbian",
 	"spanish",
 	"swedish",
@@ -72,7 +70,10 @@ export const textSettingsSchema = z.strictObject({
 export const lexicalSettingsSchema = textSettingsSchema.pick({ fields: true, language: true });
 
 export type TextSettings = z.infer<typeof textSettingsSchema>;
-export type LexicalSettings = Readonly<z.infer<typeof lexicalSettingsSchema>>;
+export interface LexicalSettings {
+	readonly fields: readonly string[];
+	readonly language: TextLanguage;
+}
 
 const TEXT_FIELD = "text";
 

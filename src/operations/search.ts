@@ -35,7 +35,7 @@ const searchQuerySchema = z.strictObject(queryFields);
 type SearchQuery = z.infer<typeof searchQuerySchema>;
 
 const planSchema = z.strictObject({
-	kind: z.enum(["exact", "hnsw", "filter_exact", "hnsw_filtered", "empty"]),
+	kind: z.enum(["exact", "hnsw", "filter_exact", "hnsw_filtered", "lexical", "empty"]),
 	candidates: z.int().describe("vectors that were compared or offered by the graph"),
 	ef_search: z.int().optional(),
 	tail: z.int().optional().describe("vectors searched exactly because the graph does not hold them yet"),

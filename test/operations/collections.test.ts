@@ -73,7 +73,7 @@ describe("a collection", () => {
 		["text.stem", { stem: true }],
 	])("is not made when %s is wrong", async (field, text) => {
 		const refusal = await acme.refusal("collections.create", { name: "wrong-text", dimension: 3, text });
-		expect([refusal.code, refusal.details?.["field"]]).toEqual(["VALIDATION_FAILED", field]);
+		expect([refusal.code, refusal.details?.field]).toEqual(["VALIDATION_FAILED", field]);
 		expect((await acme.refusal("collections.get", { collection: "wrong-text" })).code).toBe("COLLECTION_NOT_FOUND");
 	});
 

@@ -40,6 +40,7 @@ const CALLABLE: Readonly<Record<ReplicaMethod, true>> = {
 	count: true,
 	scroll: true,
 	search: true,
+	textStatistics: true,
 	stats: true,
 	createPayloadIndex: true,
 	dropPayloadIndex: true,
