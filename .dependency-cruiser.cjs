@@ -1,5 +1,17 @@
 // The floors of the architecture (docs/tour.md): imports go down only.
-const floors = ["base", "storage", "shards", "hub", "cluster", "access", "embedding", "documents", "operations", "api", "node"];
+const floors = [
+	"base",
+	"storage",
+	"shards",
+	"hub",
+	"cluster",
+	"access",
+	"embedding",
+	"documents",
+	"operations",
+	"api",
+	"node",
+];
 
 const upward = floors.slice(0, -1).map((floor, height) => ({
 	name: `floor-${floor}-imports-down-only`,
