@@ -118,7 +118,7 @@ export class LocalCollection implements Collection {
 	}
 
 	async scroll(
-		request: ReadOptions & { filter?: Filter; limit: number; cursor?: string },
+		request: ReadOptions & { filter?: Filter; limit: number; cursor?: string; after?: VectorId },
 		consistency?: Consistency,
 	): Promise<{ vectors: readonly StoredVector[]; cursor: string | null }> {
 		const { cursor, ...rest } = request;

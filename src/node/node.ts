@@ -21,6 +21,7 @@ import { HintFolder } from "../cluster/repair/hint-storage.ts";
 import { REPAIR_LIMITS } from "../cluster/repair/repair-limits.ts";
 import { nodeTag } from "../cluster/replication/version-clock.ts";
 import { copiesOfShard } from "../cluster/shard-copies.ts";
+import { DocumentShelf } from "../documents/document-shelf.ts";
 import type { HeardMark } from "../hub/hub-directory.ts";
 import { HubWebhooks } from "../hub/hub-webhook.ts";
 import type { RateLimits } from "../hub/models.ts";
@@ -358,6 +359,11 @@ async function startOn(
 			countSearch: (seconds) => metrics.countSearch(seconds),
 			metricsText: () => metrics.render(),
 			embedder: openEmbedder(settings, parts),
+			documents: new DocumentShelf({
+				clock,
+				random,
+				onLeftover: (facts) => log.warn(facts, "chunks of a document that is no more could not be removed yet"),
+			}),
 			metricsAdmits: (authorization) => door.admits(authorization),
 		},
 	});

@@ -7,6 +7,7 @@ import type { UsageMeter } from "../access/usage-meter.ts";
 import type { Clock } from "../base/clock.ts";
 import type { NodeId, RandomBytes, TenantId } from "../base/ids.ts";
 import type { TenantUsage } from "../cluster/tenant-types.ts";
+import type { DocumentShelf } from "../documents/document-shelf.ts";
 import type { TextEmbedder } from "../embedding/text-embedder.ts";
 import type { HubDirectory } from "../hub/hub-client-types.ts";
 import type { HubWebhooks } from "../hub/hub-webhook.ts";
@@ -139,6 +140,7 @@ export interface NodeServices {
 	readonly cluster: ClusterControl;
 	/** undefined: this node makes no vectors of texts. */
 	readonly embedder: TextEmbedder | undefined;
+	readonly documents: DocumentShelf;
 	/** What one tenant, not necessarily the caller's, has stored. For admin operations. */
 	usageOf(tenantId: TenantId): Promise<TenantUsage>;
 	/** Removes everything of a tenant from disk. Idempotent. */
