@@ -1,9 +1,11 @@
 import { AUDIT_OPERATIONS } from "./audit.ts";
 import { CLUSTER_OPERATIONS } from "./cluster.ts";
 import { COLLECTION_OPERATIONS } from "./collections.ts";
+import { DOCUMENT_OPERATIONS } from "./documents.ts";
 import { HEALTH_OPERATIONS } from "./health.ts";
 import { HUB_WEBHOOK_OPERATIONS } from "./hub-webhook.ts";
 import { KEY_OPERATIONS } from "./keys.ts";
+import { MULTI_SEARCH_OPERATIONS } from "./multi-search.ts";
 import type { AnyOperation } from "./node-services.ts";
 import { PAYLOAD_INDEX_OPERATIONS } from "./payload-indexes.ts";
 import { SEARCH_OPERATIONS } from "./search.ts";
@@ -18,7 +20,9 @@ export const OPERATIONS: readonly AnyOperation[] = [
 	...COLLECTION_OPERATIONS,
 	...VECTOR_OPERATIONS,
 	...SEARCH_OPERATIONS,
+	...MULTI_SEARCH_OPERATIONS,
 	...TRANSFER_OPERATIONS,
+	...DOCUMENT_OPERATIONS,
 	...PAYLOAD_INDEX_OPERATIONS,
 	...USAGE_OPERATIONS,
 	...CLUSTER_OPERATIONS,

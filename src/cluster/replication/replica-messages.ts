@@ -10,6 +10,7 @@ import {
 	quantizationSchema,
 	tenantIdSchema,
 } from "../../base/schemas.ts";
+import { lexicalSettingsSchema } from "../../base/text-settings.ts";
 import { isCollectionId } from "../../shards/data-folder.ts";
 import type { ShardCalls, ShardRef } from "../../shards/pool-types.ts";
 import { VERSION_BYTES } from "../../storage/hybrid-clock.ts";
@@ -47,6 +48,7 @@ const CALLABLE: Readonly<Record<ReplicaMethod, true>> = {
 	count: true,
 	scroll: true,
 	search: true,
+	textStatistics: true,
 	stats: true,
 	createPayloadIndex: true,
 	dropPayloadIndex: true,
@@ -67,6 +69,7 @@ const refSchema = z.object({
 		index: indexKindSchema,
 		hnsw: hnswSchema,
 		payloadIndexes: z.record(z.string(), payloadIndexTypeSchema),
+		lexical: lexicalSettingsSchema.optional(),
 		isReplicated: z.boolean(),
 	}),
 	configRevision: z.int().min(0),
