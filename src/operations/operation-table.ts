@@ -4,6 +4,7 @@ import { COLLECTION_OPERATIONS } from "./collections.ts";
 import { HEALTH_OPERATIONS } from "./health.ts";
 import { HUB_WEBHOOK_OPERATIONS } from "./hub-webhook.ts";
 import { KEY_OPERATIONS } from "./keys.ts";
+import { ME_OPERATIONS } from "./me.ts";
 import type { AnyOperation } from "./node-services.ts";
 import { PAYLOAD_INDEX_OPERATIONS } from "./payload-indexes.ts";
 import { SEARCH_OPERATIONS } from "./search.ts";
@@ -21,6 +22,7 @@ export const OPERATIONS: readonly AnyOperation[] = [
 	...TRANSFER_OPERATIONS,
 	...PAYLOAD_INDEX_OPERATIONS,
 	...USAGE_OPERATIONS,
+	...ME_OPERATIONS,
 	...CLUSTER_OPERATIONS,
 	...TENANT_OPERATIONS,
 	...KEY_OPERATIONS,
