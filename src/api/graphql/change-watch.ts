@@ -44,11 +44,7 @@ export class ChangeWatch implements SubscriptionSource {
 		}
 	}
 
-	async *#collectionChanges(
-		run: MessageRun,
-		name: string | undefined,
-		signal: AbortSignal,
-	): AsyncGenerator<unknown> {
+	async *#collectionChanges(run: MessageRun, name: string | undefined, signal: AbortSignal): AsyncGenerator<unknown> {
 		let known: ReadonlyMap<string, CollectionState> | undefined;
 		for await (const _ of this.#occasions(run, signal)) {
 			const look = () => collectionsNow(run, name);
@@ -116,10 +112,7 @@ function* changesBetween(
 }
 
 /** An iterator that can be ended while it waits: a generator alone would answer only after its wait. */
-function stoppable<T>(
-	outer: AbortSignal,
-	start: (signal: AbortSignal) => AsyncGenerator<T>,
-): AsyncIterableIterator<T> {
+function stoppable<T>(outer: AbortSignal, start: (signal: AbortSignal) => AsyncGenerator<T>): AsyncIterableIterator<T> {
 	const end = new AbortController();
 	const source = start(AbortSignal.any([outer, end.signal]));
 	return {

@@ -1,9 +1,11 @@
 // As files, not as text: in the binary they lie beside the program instead of within it, and cost nothing until asked for.
 
+// React's packages offer their builds for browsers as files alone, not as modules that could be imported by name.
+
 import graphiqlStylePath from "graphiql/graphiql.min.css" with { type: "file" };
 import graphiqlScriptPath from "graphiql/graphiql.min.js" with { type: "file" };
-import reactScriptPath from "react/umd/react.production.min.js" with { type: "file" };
-import reactDomScriptPath from "react-dom/umd/react-dom.production.min.js" with { type: "file" };
+import reactScriptPath from "../../../node_modules/react/umd/react.production.min.js" with { type: "file" };
+import reactDomScriptPath from "../../../node_modules/react-dom/umd/react-dom.production.min.js" with { type: "file" };
 
 export const GRAPHIQL_HTML = `<!doctype html>
 <html lang="en">

@@ -8,12 +8,12 @@ declare module "graphiql/graphiql.min.js" {
 	export default path;
 }
 
-declare module "react/umd/react.production.min.js" {
+declare module "*/react.production.min.js" {
 	const path: string;
 	export default path;
 }
 
-declare module "react-dom/umd/react-dom.production.min.js" {
+declare module "*/react-dom.production.min.js" {
 	const path: string;
 	export default path;
 }

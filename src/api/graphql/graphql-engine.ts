@@ -29,7 +29,9 @@ export class GraphqlEngine {
 		if (!("errors" in ready) && !ready.runsNothing) return ready;
 		const refusal = await run.pay();
 		if (refusal !== undefined) return { errors: [asGraphqlError(refusal)] };
-		return "errors" in ready ? { errors: ready.errors.map((error: GraphQLError | HiveError) => asGraphqlError(error)) } : ready;
+		return "errors" in ready
+			? { errors: ready.errors.map((error: GraphQLError | HiveError) => asGraphqlError(error)) }
+			: ready;
 	}
 
 	/** A query or mutation. */

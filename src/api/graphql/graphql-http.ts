@@ -1,5 +1,10 @@
 import type { ExecutionResult, GraphQLError } from "graphql";
-import { createHandler, parseRequestParams, type Request as HandlerRequest, type Response as Handled } from "graphql-http";
+import {
+	createHandler,
+	type Response as Handled,
+	type Request as HandlerRequest,
+	parseRequestParams,
+} from "graphql-http";
 import { ERROR_TABLE, HiveError } from "../../base/errors.ts";
 import type { Log } from "../../observe/log.ts";
 import type { AnswerFacts, Pipeline, Visit } from "../../operations/pipeline-types.ts";

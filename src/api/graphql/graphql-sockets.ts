@@ -188,7 +188,9 @@ class GraphqlSocket implements SocketSession {
 	async enter(params: Readonly<Record<string, unknown>>): Promise<Record<string, unknown> | false> {
 		try {
 			if (this.#visit === undefined) {
-				const admission = await this.#parts.admit(arrivalOf(this.#parts.arrival, presentedIn(params, this.#parts.arrival)));
+				const admission = await this.#parts.admit(
+					arrivalOf(this.#parts.arrival, presentedIn(params, this.#parts.arrival)),
+				);
 				if (!admission.ok) return this.#refuse(admission.error);
 				this.#visit = admission.visit;
 			}
@@ -202,11 +204,7 @@ class GraphqlSocket implements SocketSession {
 	}
 
 	/** A message asks for an operation. @returns what to run, or why not */
-	async begin(
-		id: string,
-		params: MessageParams,
-		underWayCount: number,
-	): Promise<Args | readonly GraphQLError[]> {
+	async begin(id: string, params: MessageParams, underWayCount: number): Promise<Args | readonly GraphQLError[]> {
 		const messageBytes = this.#messageBytes;
 		const visit = this.#visit!;
 		const refusal = await this.renewed();
@@ -215,7 +213,9 @@ class GraphqlSocket implements SocketSession {
 			const max = GRAPHQL_LIMITS.operationsPerConnectionMax;
 			return [
 				asGraphqlError(
-					new HiveError("OVERLOADED", `a connection has at most ${max} operations under way`, { retry_after_seconds: 1 }),
+					new HiveError("OVERLOADED", `a connection has at most ${max} operations under way`, {
+						retry_after_seconds: 1,
+					}),
 				),
 			];
 		}

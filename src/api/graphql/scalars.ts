@@ -79,7 +79,8 @@ export function createScalars() {
 		}),
 		filter: scalar({
 			name: "Filter",
-			description: "Which vectors to consider, by payload and id, in Qdrant's grammar: must, should, must_not, min_should.",
+			description:
+				"Which vectors to consider, by payload and id, in Qdrant's grammar: must, should, must_not, min_should.",
 			input: (value) => value,
 		}),
 		json: scalar({

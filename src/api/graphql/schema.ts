@@ -1,7 +1,7 @@
 import {
+	GraphQLBoolean,
 	type GraphQLFieldConfig,
 	type GraphQLFieldConfigArgumentMap,
-	GraphQLBoolean,
 	GraphQLList,
 	GraphQLNonNull,
 	GraphQLObjectType,
@@ -84,7 +84,7 @@ class SchemaBuilder {
 			subscription: new GraphQLObjectType({
 				name: "Subscription",
 				description: "Over WebSocket alone, by the protocol graphql-transport-ws.",
-				fields: subscriptionFields(usage, collection),
+				fields: subscriptionFields(getNullableType(usage), getNullableType(collection)),
 			}),
 		});
 	}
@@ -98,7 +98,11 @@ class SchemaBuilder {
 	#field(spec: OperationField, operation: GraphqlOperation): Field {
 		const args = this.#arguments(spec, operation);
 		const sizeArgument = Object.keys(args).find((name) => SIZE_FIELDS.has(name));
-		const shared = { description: describe(operation), args, extensions: { hive: { isOperation: true, ...(sizeArgument !== undefined && { sizeArgument }) } } };
+		const shared = {
+			description: describe(operation),
+			args,
+			extensions: { hive: { isOperation: true, ...(sizeArgument !== undefined && { sizeArgument }) } },
+		};
 		const hidden = this.#selectedInputs(operation);
 		const inputOf = (given: Json, info: GraphQLResolveInfo): Input => {
 			const input: Json = { ...inputFrom(args, given), ...spec.fixed };
@@ -119,15 +123,12 @@ class SchemaBuilder {
 			};
 		}
 		const output = schemaOf(operation.output, "output");
-		const type = this.#types.output(
-			spec.pick === undefined ? output : fieldSchema(output, spec.pick)!,
-			spec.type,
-		);
+		const type = this.#types.output(spec.pick === undefined ? output : fieldSchema(output, spec.pick)!, spec.type);
 		const execute = runner(spec);
 		return {
 			...shared,
 			// One field that fails leaves the others of a message their answers.
-			type: getNullableType(type) as GraphQLOutputType,
+			type: getNullableType(type),
 			resolve: async (_, given, { run }, info) => {
 				const answer = await execute(run, inputOf(given, info));
 				return spec.pick === undefined ? answer : (answer as Json)[spec.pick];

@@ -1,4 +1,10 @@
-import { GraphQLEnumType, GraphQLNonNull, GraphQLObjectType, type GraphQLOutputType, GraphQLString } from "graphql";
+import {
+	GraphQLEnumType,
+	GraphQLNonNull,
+	type GraphQLNullableOutputType,
+	GraphQLObjectType,
+	GraphQLString,
+} from "graphql";
 import type { MessageRun } from "./message-run.ts";
 import type { Field } from "./schema.ts";
 
@@ -13,7 +19,10 @@ export interface SubscriptionSource {
 const isOperation = { hive: { isOperation: true } };
 
 /** @param usage @param collection the types that the queries of these names answer */
-export function subscriptionFields(usage: GraphQLOutputType, collection: GraphQLOutputType): Record<string, Field> {
+export function subscriptionFields(
+	usage: GraphQLNullableOutputType,
+	collection: GraphQLNullableOutputType,
+): Record<string, Field> {
 	const change = new GraphQLObjectType({
 		name: "CollectionChange",
 		fields: {
@@ -28,7 +37,7 @@ export function subscriptionFields(usage: GraphQLOutputType, collection: GraphQL
 	});
 	return {
 		usageChanged: {
-			type: usage,
+			type: new GraphQLNonNull(usage),
 			description:
 				"The tenant's usage: at once, and again when stored bytes, vectors, collections, the quota or the rate limits have changed, " +
 				"within about two seconds. Requests alone are no change. Each event is charged like a call of `usage`.",
