@@ -70,13 +70,17 @@ export class MessageRun {
 		return payment.ok ? undefined : payment.error;
 	}
 
-	/** @throws HiveError */
-	async execute(operation: string, input: Input): Promise<unknown> {
+	/** @param input a function is called when the caller was let in and has paid. @throws HiveError */
+	async execute(operation: string, input: Input | (() => Promise<Input>)): Promise<unknown> {
 		this.#isPaid = true;
 		await this.#place();
 		try {
 			await this.#requireStay?.();
-			const call = { operation, signal: this.signal, readInput: async () => input };
+			const call = {
+				operation,
+				signal: this.signal,
+				readInput: async () => (typeof input === "function" ? await input() : input),
+			};
 			const answer = await this.visit.execute(call);
 			if (!answer.ok) throw answer.error;
 			return answer.output;
@@ -130,69 +134,103 @@ export class MessageRun {
 	}
 
 	async #readVectors(group: readonly Wish[]): Promise<readonly unknown[]> {
-		const outcomes = await this.#paid(group);
-		const paid = group.filter((_, index) => outcomes[index] === undefined);
-		const any = (field: string): boolean => paid.some(({ input }) => input[field] !== false);
 		const { collection, consistency } = group[0]!.input;
+		const payments = new Payments(this.visit, group);
 		const answer = await outcomeOf(
-			this.execute("vectors.get_many", {
+			this.#executeFor(payments, "vectors.get_many", (paid) => ({
 				collection,
 				...(consistency !== undefined && { consistency }),
 				ids: [...new Set(paid.map(({ input }) => input.id))],
-				with_payload: any("with_payload"),
-				with_vector: any("with_vector"),
-			}),
+				with_payload: paid.some(({ input }) => input.with_payload !== false),
+				with_vector: paid.some(({ input }) => input.with_vector !== false),
+			})),
 		);
-		if (answer instanceof Error) return outcomes.map((outcome) => outcome ?? answer);
+		if (answer instanceof Error) return group.map((wish) => payments.refusalOf(wish) ?? answer);
 		const byId = new Map((answer as ManyVectors).vectors.map((vector) => [vector.id, vector]));
-		return outcomes.map((outcome, index) => {
-			const id = group[index]!.input.id as VectorId;
-			return outcome ?? byId.get(id) ?? vectorNotFound(id);
+		return group.map((wish) => {
+			const id = wish.input.id as VectorId;
+			return payments.refusalOf(wish) ?? byId.get(id) ?? vectorNotFound(id);
 		});
 	}
 
 	async #search(group: readonly Wish[]): Promise<readonly unknown[]> {
-		const outcomes: unknown[] = [...(await this.#paid(group))];
-		for (;;) {
-			const open = [...group.keys()].filter((index) => outcomes[index] === undefined);
-			if (open.length === 0) return outcomes;
-			if (open.length === 1) {
-				outcomes[open[0]!] = await this.#alone(group[open[0]!]!);
-				return outcomes;
-			}
-			const { collection } = group[0]!.input;
-			const searches = open.map((index) => {
-				const { collection: _, ...search } = group[index]!.input;
-				return search;
-			});
-			const answer = await outcomeOf(this.execute("search.batch", { collection, searches }));
-			if (!(answer instanceof Error)) {
-				const { results, plans, took_ms } = answer as ManySearches;
-				for (const [place, index] of open.entries()) {
-					const isExplained = plans !== undefined && group[index]!.input.explain === true;
-					outcomes[index] = { results: results[place], took_ms, ...(isExplained && { plan: plans[place] }) };
-				}
-				return outcomes;
+		const outcomes = new Map<Wish, unknown>();
+		const payments = new Payments(this.visit, group);
+		const { collection } = group[0]!.input;
+		for (let open = group; open.length > 0; open = group.filter((wish) => !outcomes.has(wish))) {
+			let searched: readonly Wish[] = open;
+			const answer = await outcomeOf(
+				this.#executeFor(payments, "search.batch", () => {
+					searched = open.filter((wish) => payments.refusalOf(wish) === undefined);
+					return { collection, searches: searched.map(({ input: { collection: _, ...search } }) => search) };
+				}),
+			);
+			for (const wish of open) {
+				const refusal = payments.refusalOf(wish);
+				if (refusal !== undefined) outcomes.set(wish, refusal);
 			}
 			// One that is not well formed spoils none of the others: they are asked for once more, without it.
-			const faulty = faultySearch(answer);
-			if (faulty === undefined || open[faulty.place] === undefined) {
-				for (const index of open) outcomes[index] = answer;
-			} else {
-				outcomes[open[faulty.place]!] = faulty.error;
+			const faulty = answer instanceof HiveError ? faultySearch(answer) : undefined;
+			const faultyWish = faulty === undefined ? undefined : searched[faulty.place];
+			if (faulty !== undefined && faultyWish !== undefined) {
+				outcomes.set(faultyWish, faulty.error);
+				continue;
 			}
+			for (const [place, wish] of searched.entries()) outcomes.set(wish, searchOutcome(answer, place, wish));
 		}
+		return group.map((wish) => outcomes.get(wish));
 	}
 
-	/** Pays for all but the one that the common operation pays for. @returns the refusal of each that could not pay */
-	async #paid(group: readonly Wish[]): Promise<readonly (HiveError | undefined)[]> {
-		const refusals: (HiveError | undefined)[] = [undefined];
-		for (const { operation } of group.slice(1)) {
-			const payment = await this.visit.charge(operation);
-			refusals.push(payment.ok ? undefined : payment.error);
+	/** An operation for several wishes at once, which pays for one of them; the others pay once it is let in. */
+	async #executeFor(
+		payments: Payments,
+		operation: string,
+		inputOf: (paid: readonly Wish[]) => Input,
+	): Promise<unknown> {
+		try {
+			return await this.execute(operation, async () => inputOf(await payments.take()));
+		} catch (error) {
+			// What is refused costs as much as what is done; without calls left there is nothing to take.
+			if (!(error instanceof HiveError && error.code === "RATE_LIMITED")) await payments.take();
+			throw error;
 		}
-		return refusals;
 	}
+}
+
+/** What the wishes of a group pay, each its own call: the first by the operation that serves them all. */
+class Payments {
+	readonly #visit: Visit;
+	readonly #group: readonly Wish[];
+	readonly #refusals = new Map<Wish, HiveError>();
+	#isTaken = false;
+
+	constructor(visit: Visit, group: readonly Wish[]) {
+		this.#visit = visit;
+		this.#group = group;
+	}
+
+	/** Once, however often it is asked. @returns who could pay */
+	async take(): Promise<readonly Wish[]> {
+		if (!this.#isTaken) {
+			this.#isTaken = true;
+			for (const wish of this.#group.slice(1)) {
+				const payment = await this.#visit.charge(wish.operation);
+				if (!payment.ok) this.#refusals.set(wish, payment.error);
+			}
+		}
+		return this.#group.filter((wish) => !this.#refusals.has(wish));
+	}
+
+	refusalOf(wish: Wish): HiveError | undefined {
+		return this.#refusals.get(wish);
+	}
+}
+
+function searchOutcome(answer: unknown, place: number, { input }: Wish): unknown {
+	if (answer instanceof Error) return answer;
+	const { results, plans, took_ms } = answer as ManySearches;
+	const isExplained = plans !== undefined && input.explain === true;
+	return { results: results[place], took_ms, ...(isExplained && { plan: plans[place] }) };
 }
 
 /** Errors are outcomes among others: a loader hands each to the field that it is for. */
@@ -200,8 +238,7 @@ const outcomeOf = (work: Promise<unknown>): Promise<unknown> =>
 	work.catch((error: unknown) => (error instanceof Error ? error : new Error(String(error))));
 
 /** Which search of a batch an error is about, and the error as the search alone would have had it. */
-function faultySearch(error: Error): { readonly place: number; readonly error: HiveError } | undefined {
-	if (!(error instanceof HiveError)) return undefined;
+function faultySearch(error: HiveError): { readonly place: number; readonly error: HiveError } | undefined {
 	const field = String(error.details?.field ?? "");
 	const found = /^searches\[(\d+)\]\.?/.exec(field);
 	if (found === null) return undefined;
