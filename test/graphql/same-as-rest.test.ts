@@ -362,7 +362,8 @@ describe("an operation over GraphQL", () => {
 
 	let serial = 0;
 	for (const row of ROWS) {
-		const { operation, as: who = "writer", input = () => ({}), code = "ok" } = row;
+		const { operation, as: who = "writer", code = "ok" } = row;
+		const input = async (unique: string): Promise<Input> => (await row.input?.(unique)) ?? {};
 		test(`answers, counts and audits as over REST: ${operation} ${who} ${code} #${++serial}`, async () => {
 			const uniques = [`rest-${serial++}`, `graphql-${serial++}`] as const;
 			// As REST reads it, with digits for an integer.

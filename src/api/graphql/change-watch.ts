@@ -1,7 +1,7 @@
 import { HiveError } from "../../base/errors.ts";
 import type { TenantId } from "../../base/ids.ts";
+import type { SubscriptionSource } from "./field-types.ts";
 import type { MessageRun } from "./message-run.ts";
-import type { SubscriptionSource } from "./subscription-fields.ts";
 
 /**
  * Tells whether something of a tenant may have changed: a text that differs then. Nothing of it is ever answered; what is, the

@@ -1,11 +1,11 @@
 import { type ExecutionResult, execute, type GraphQLError, subscribe } from "graphql";
 import type { HiveError } from "../../base/errors.ts";
 import { type DocumentRules, Documents, type MessageParams, type ReadyDocument } from "./documents.ts";
+import type { GraphqlContext, SubscriptionSource } from "./field-types.ts";
 import { asGraphqlError } from "./graphql-errors.ts";
 import { GRAPHQL_LIMITS } from "./graphql-limits.ts";
 import type { MessageRun } from "./message-run.ts";
-import { buildGraphqlSchema, type GraphqlContext, type GraphqlOperation } from "./schema.ts";
-import type { SubscriptionSource } from "./subscription-fields.ts";
+import { buildGraphqlSchema, type GraphqlOperation } from "./schema.ts";
 
 export interface GraphqlEngineParts {
 	readonly operations: readonly GraphqlOperation[];

@@ -16,8 +16,8 @@ import {
 	visit,
 } from "graphql";
 import { HiveError } from "../../base/errors.ts";
+import type { FieldExtensions } from "./field-types.ts";
 import { FIELD_COSTS, GRAPHQL_LIMITS } from "./graphql-limits.ts";
-import type { FieldExtensions } from "./schema.ts";
 
 type Variables = Readonly<Record<string, unknown>>;
 type Fragments = ReadonlyMap<string, FragmentDefinitionNode>;

@@ -1,6 +1,5 @@
 import {
 	GraphQLBoolean,
-	type GraphQLFieldConfig,
 	type GraphQLFieldConfigArgumentMap,
 	GraphQLList,
 	GraphQLNonNull,
@@ -16,35 +15,20 @@ import type { VectorId } from "../../base/ids.ts";
 import { encodeCursor } from "../../cluster/scroll-cursor.ts";
 import type { Operation } from "../../operations/operation.ts";
 import { fieldSchema, type Json, schemaOf } from "../wire/json-schema.ts";
+import type { Field, GraphqlContext } from "./field-types.ts";
 import type { Input, MessageRun } from "./message-run.ts";
 import { camelCase, pascalCase } from "./names.ts";
 import { OPERATION_FIELDS, type OperationField } from "./operation-fields.ts";
 import { createScalars, type Scalars } from "./scalars.ts";
 import { type InputExtensions, SchemaTypes, toInputValue } from "./schema-types.ts";
 import { selectedNames } from "./selection.ts";
-import { type SubscriptionSource, subscriptionFields } from "./subscription-fields.ts";
+import { subscriptionFields } from "./subscription-fields.ts";
 
 /** What of an operation a schema is made of. */
 export type GraphqlOperation = Pick<
 	Operation<never, z.ZodType, unknown>,
 	"name" | "summary" | "description" | "scope" | "permissions" | "input" | "output"
 >;
-
-/** What resolvers are given: one message at work. */
-export interface GraphqlContext {
-	readonly run: MessageRun;
-	readonly subscriptions: SubscriptionSource;
-}
-
-/** What a field costs, for whoever counts before anything runs. */
-export interface FieldExtensions {
-	/** Whether it runs an operation. */
-	readonly isOperation: boolean;
-	/** The argument that says how many entries are answered at most. */
-	readonly sizeArgument?: string;
-}
-
-export type Field = GraphQLFieldConfig<unknown, GraphqlContext>;
 
 /** Said by what is selected, not by an argument. */
 const SELECTED_FIELDS: Readonly<Record<string, string>> = { with_payload: "payload", with_vector: "vector" };

@@ -5,16 +5,7 @@ import {
 	GraphQLObjectType,
 	GraphQLString,
 } from "graphql";
-import type { MessageRun } from "./message-run.ts";
-import type { Field } from "./schema.ts";
-
-/** Where subscriptions get their events from. */
-export interface SubscriptionSource {
-	/** The present usage, then each that differs. */
-	usage(run: MessageRun): AsyncIterableIterator<unknown>;
-	/** Changes of collections from now on. @param name the only one that is of interest; undefined: all */
-	collections(run: MessageRun, name: string | undefined): AsyncIterableIterator<unknown>;
-}
+import type { Field } from "./field-types.ts";
 
 const isOperation = { hive: { isOperation: true } };
 
