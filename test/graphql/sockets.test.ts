@@ -400,6 +400,10 @@ describe("who abuses a connection is hung up on", () => {
 		await ended;
 		expect((await graphqlOf(url, key)("{ me { tenantId } }")).codes).toEqual([]);
 	});
+
+	test("nothing of all this was a failure of the node's own", () => {
+		expect(node.workshop.logLines.filter((line) => /"level":"(error|fatal)"/.test(line))).toEqual([]);
+	});
 });
 
 async function scrollCountOf(tenantId: string): Promise<number> {

@@ -25,7 +25,11 @@ export class AnswerErrors {
 	}
 
 	#masked(err: unknown, at?: GraphQLError): GraphQLError {
-		this.log.error({ request_id: this.requestId, err, path: at?.path }, "a GraphQL field failed unexpectedly");
+		// Whoever asked has gone, or asked for no more: nothing failed.
+		const wasEnded = err instanceof Error && err.name === "AbortError";
+		if (!wasEnded) {
+			this.log.error({ request_id: this.requestId, err, path: at?.path }, "a GraphQL field failed unexpectedly");
+		}
 		return this.#made("something went wrong on our side", "INTERNAL", undefined, at);
 	}
 
