@@ -63,7 +63,7 @@ describe("a query beyond a limit is refused before anything of it runs", () => {
 				)
 			).details.found,
 		).toBe(41);
-		const doubling = `{ ...F0 } ${times(30, (index) => `fragment F${index} on Query { ...F${index + 1} ...F${index + 1} }`)} fragment F30 on Query { usage { vectors } }`;
+		const doubling = `{ ...F0 } ${times(28, (index) => `fragment F${index} on Query { ...F${index + 1} ...F${index + 1} }`)} fragment F28 on Query { usage { vectors } }`;
 		expect((await refusal(ask, doubling)).message).toContain("a cost of");
 	});
 
@@ -90,6 +90,10 @@ describe("a query beyond a limit is refused before anything of it runs", () => {
 				)
 			).details.limit,
 		).toBe(fragmentCountMax);
+		expect((await refusal(ask, `{ ${times(30, () => "me { tenantId }")} }`)).details.limit).toBe(
+			GRAPHQL_LIMITS.repeatCountMax,
+		);
+		expect((await refusal(ask, `{ me { ${times(30, () => "... on Me { tenantId }")} } }`)).details.found).toBe(29);
 		const payloads = times(heavyAliasCountMax + 1, (index) => `p${index}: payload`);
 		expect((await refusal(ask, `{ vector(collection: "docs", id: 1) { ${payloads} } }`)).details.limit).toBe(
 			heavyAliasCountMax,

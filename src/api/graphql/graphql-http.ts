@@ -74,6 +74,8 @@ export class GraphqlHttp {
 		let ready: ReadyDocument | undefined;
 		let asked: MessageParams | undefined;
 		let failedBefore = false;
+		// The handler would write with a function that looks at each value, of vectors at each number: it gets a stand-in.
+		let done: ExecutionResult | undefined;
 		const handler = createHandler<undefined, undefined>({
 			parseRequestParams: readParams,
 			onSubscribe: async ({ method }, params) => {
@@ -89,11 +91,13 @@ export class GraphqlHttp {
 			execute: async () => {
 				const result = await engine.execute(ready!, asked!, run);
 				failedBefore = !("data" in result);
-				return result as ExecutionResult;
+				if (failedBefore) return result;
+				done = result;
+				return { data: null };
 			},
 			formatError: (error) => errors.shown(error),
 		});
-		const [text, init] = await handler({
+		const [written, init] = await handler({
 			// Whoever asks for the head alone gets that of the answer.
 			method: request.method === "HEAD" ? "GET" : request.method,
 			url: request.url,
@@ -106,7 +110,8 @@ export class GraphqlHttp {
 			const refusal = await run.pay();
 			if (refusal !== undefined) throw refusal;
 		}
-		if (text === null) throw refusalOf(init.status);
+		if (written === null) throw refusalOf(init.status);
+		const text = done === undefined ? written : textOf(done, errors);
 		const headers = new Headers(init.headers as Record<string, string>);
 		const isRefused = failedBefore && headers.get("content-type")?.startsWith(RESPONSE_TYPE) === true;
 		return new Response(text, { status: isRefused ? 400 : init.status, headers });
@@ -121,6 +126,9 @@ export class GraphqlHttp {
 		return isPost ? await body.parse(bytes) : null;
 	}
 }
+
+const textOf = ({ data, errors: failures }: ExecutionResult, errors: AnswerErrors): string =>
+	JSON.stringify({ ...(failures !== undefined && { errors: failures.map((error) => errors.shown(error)) }), data });
 
 /** What is malformed before GraphQL has a say answers 400, whatever was accepted. */
 async function readParams(request: HandlerRequest<undefined, undefined>) {

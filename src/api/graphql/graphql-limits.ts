@@ -5,7 +5,9 @@ export const GRAPHQL_LIMITS = {
 	fieldCountMax: 1_000,
 	aliasCountMax: 100,
 	directiveCountMax: 50,
-	fragmentCountMax: 50,
+	fragmentCountMax: 30,
+	/** Fields written again beside themselves: validation compares each with each. */
+	repeatCountMax: 20,
 	/** Second names for payloads and vectors: each writes the same large value into the answer again. */
 	heavyAliasCountMax: 8,
 	/** Faults named in one answer. */

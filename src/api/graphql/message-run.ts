@@ -7,6 +7,9 @@ import { GRAPHQL_LIMITS } from "./graphql-limits.ts";
 
 export type Input = Readonly<Record<string, unknown>>;
 
+/** What serves several wishes at once. */
+export const BATCH_OPERATIONS = { vectors: "vectors.get_many", searches: "search.batch" } as const;
+
 /** What metrics call a message that asks for no operation. */
 const INTROSPECTION = "graphql.introspect";
 
@@ -137,7 +140,7 @@ export class MessageRun {
 		const { collection, consistency } = group[0]!.input;
 		const payments = new Payments(this.visit, group);
 		const answer = await outcomeOf(
-			this.#executeFor(payments, "vectors.get_many", (paid) => ({
+			this.#executeFor(payments, BATCH_OPERATIONS.vectors, (paid) => ({
 				collection,
 				...(consistency !== undefined && { consistency }),
 				ids: [...new Set(paid.map(({ input }) => input.id))],
@@ -160,7 +163,7 @@ export class MessageRun {
 		for (let open = group; open.length > 0; open = group.filter((wish) => !outcomes.has(wish))) {
 			let searched: readonly Wish[] = open;
 			const answer = await outcomeOf(
-				this.#executeFor(payments, "search.batch", () => {
+				this.#executeFor(payments, BATCH_OPERATIONS.searches, () => {
 					searched = open.filter((wish) => payments.refusalOf(wish) === undefined);
 					return { collection, searches: searched.map(({ input: { collection: _, ...search } }) => search) };
 				}),

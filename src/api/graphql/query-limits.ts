@@ -41,7 +41,14 @@ export function requireModest(document: DocumentNode, depthMax: number): void {
 	let fieldCount = 0;
 	let aliasCount = 0;
 	let directiveCount = 0;
+	let repeatCount = 0;
 	visit(document, {
+		SelectionSet: (set, _, parent) => {
+			// Of an inline fragment: counted with what surrounds it.
+			if (parent !== undefined && "kind" in parent && parent.kind === Kind.INLINE_FRAGMENT) return;
+			const names = answeredNames(set);
+			repeatCount += names.length - new Set(names).size;
+		},
 		Field: ({ alias }) => {
 			fieldCount++;
 			if (alias !== undefined) aliasCount++;
@@ -50,17 +57,25 @@ export function requireModest(document: DocumentNode, depthMax: number): void {
 			directiveCount++;
 		},
 	});
-	const { fieldCountMax, aliasCountMax, directiveCountMax, fragmentCountMax } = GRAPHQL_LIMITS;
+	const { fieldCountMax, aliasCountMax, directiveCountMax, fragmentCountMax, repeatCountMax } = GRAPHQL_LIMITS;
 	const fragments = fragmentsOf(document);
 	if (fieldCount > fieldCountMax) throw beyond(`${fieldCount} fields`, fieldCountMax, fieldCount);
 	if (aliasCount > aliasCountMax) throw beyond(`${aliasCount} aliases`, aliasCountMax, aliasCount);
 	if (directiveCount > directiveCountMax) {
 		throw beyond(`${directiveCount} directives`, directiveCountMax, directiveCount);
 	}
+	if (repeatCount > repeatCountMax) throw beyond(`${repeatCount} repeated fields`, repeatCountMax, repeatCount);
 	if (fragments.size > fragmentCountMax) throw beyond(`${fragments.size} fragments`, fragmentCountMax, fragments.size);
 	const depth = depthOf(document, fragments);
 	if (depth > depthMax) throw beyond(`a depth of ${depth}`, depthMax, depth);
 }
+
+/** What a selection's fields are called in the answer, one a field; named fragments left out. */
+const answeredNames = ({ selections }: SelectionSetNode): readonly string[] =>
+	selections.flatMap((selection) => {
+		if (selection.kind === Kind.FIELD) return [(selection.alias ?? selection.name).value];
+		return selection.kind === Kind.INLINE_FRAGMENT ? answeredNames(selection.selectionSet) : [];
+	});
 
 const fragmentsOf = (document: DocumentNode): Fragments =>
 	new Map(

@@ -16,7 +16,7 @@ import { encodeCursor } from "../../cluster/scroll-cursor.ts";
 import type { Operation } from "../../operations/operation.ts";
 import { fieldSchema, type Json, schemaOf } from "../wire/json-schema.ts";
 import type { Field, GraphqlContext } from "./field-types.ts";
-import type { Input, MessageRun } from "./message-run.ts";
+import { BATCH_OPERATIONS, type Input, type MessageRun } from "./message-run.ts";
 import { camelCase, pascalCase } from "./names.ts";
 import { OPERATION_FIELDS, type OperationField } from "./operation-fields.ts";
 import { createScalars, type Scalars } from "./scalars.ts";
@@ -108,7 +108,7 @@ class SchemaBuilder {
 		}
 		const output = schemaOf(operation.output, "output");
 		const type = this.#types.output(spec.pick === undefined ? output : fieldSchema(output, spec.pick)!, spec.type);
-		const execute = runner(spec);
+		const execute = runner(this.#together(spec, operation));
 		return {
 			...shared,
 			// One field that fails leaves the others of a message their answers.
@@ -124,7 +124,7 @@ class SchemaBuilder {
 		const schema = schemaOf(operation.input, "input");
 		const required = new Set((schema.required ?? []) as string[]);
 		const args: GraphQLFieldConfigArgumentMap = {};
-		const fields = Object.entries((schema.properties ?? {}) as Record<string, Json>);
+		const fields = Object.entries(propertiesIn(schema));
 		fields.sort(([one], [other]) => Number(required.has(other)) - Number(required.has(one)));
 		for (const [field, fieldOf] of fields) {
 			if (field in SELECTED_FIELDS || (spec.fixed !== undefined && field in spec.fixed)) continue;
@@ -134,9 +134,20 @@ class SchemaBuilder {
 		return args;
 	}
 
+	/** How a field is made together with others: only by an operation that asks for the same and takes the same. */
+	#together(spec: OperationField, operation: GraphqlOperation): OperationField {
+		const { batch, ...alone } = spec;
+		if (batch === undefined) return spec;
+		const many = this.#operation(BATCH_OPERATIONS[batch]);
+		if (many.scope !== operation.scope || many.permissions.join() !== operation.permissions.join()) return alone;
+		if (batch === "vectors") return spec;
+		const { searches } = propertiesOf(many.input);
+		const { collection: _, ...taken } = propertiesOf(operation.input);
+		return Bun.deepEquals(Object.keys(taken).sort(), Object.keys(propertiesIn(searches?.items)).sort()) ? spec : alone;
+	}
+
 	#selectedInputs(operation: GraphqlOperation): readonly string[] {
-		const { properties = {} } = schemaOf(operation.input, "input") as { properties?: Json };
-		return Object.keys(properties as Json).filter((field) => field in SELECTED_FIELDS);
+		return Object.keys(propertiesOf(operation.input)).filter((field) => field in SELECTED_FIELDS);
 	}
 
 	/** Pages in the form of the GraphQL Cursor Connections Specification, one way: forward. */
@@ -188,6 +199,10 @@ class SchemaBuilder {
 		return connection;
 	}
 }
+
+const propertiesIn = (schema: unknown): Record<string, Json> =>
+	((schema as Json | undefined)?.properties ?? {}) as Record<string, Json>;
+const propertiesOf = (input: z.ZodType): Record<string, Json> => propertiesIn(schemaOf(input, "input"));
 
 interface Page {
 	readonly vectors: readonly { readonly id: VectorId }[];
