@@ -87,7 +87,7 @@ export interface Reservation {
 	release(): void;
 }
 
-/** Hands out `Tenant`s. Only the pipeline holds one. */
+/** Hands out `Tenant`s. Of what callers ask for, only the pipeline reaches one through it. */
 export interface TenantSource {
 	tenant(tenantId: TenantId): Tenant;
 	/** Removes everything of a tenant from this node's disk. Idempotent. */

@@ -6,6 +6,7 @@ import { RateLimiter } from "../access/rate-limiter.ts";
 import { SlotFile } from "../access/slot-file.ts";
 import { SubjectSlots } from "../access/subject-slots.ts";
 import { UsageMeter } from "../access/usage-meter.ts";
+import { graphqlMounts } from "../api/graphql/graphql-mounts.ts";
 import { createRestServer } from "../api/rest/rest-server.ts";
 import type { NodeId } from "../base/ids.ts";
 import { systemTimers } from "../base/timers.ts";
@@ -32,6 +33,7 @@ import { LoopTurns } from "../operations/loop-turns.ts";
 import { OPERATIONS } from "../operations/operation-table.ts";
 import { OperationPipeline } from "../operations/pipeline.ts";
 import type { Pipeline } from "../operations/pipeline-types.ts";
+import { TenantMarks } from "../operations/tenant-marks.ts";
 import { TURNSTILE_BOUNDS, Turnstile } from "../operations/turnstile.ts";
 import { Trash } from "../shards/trash.ts";
 import { WorkerPool } from "../shards/worker-pool.ts";
@@ -106,7 +108,7 @@ async function startOn(
 	teardown: Teardown,
 ): Promise<RunningNode> {
 	const { clock, random, log, version } = parts;
-	const { server, cluster, hub, metrics: metricsSettings, rate_limits } = settings.values;
+	const { server, cluster, hub, graphql, metrics: metricsSettings, rate_limits } = settings.values;
 	useNativeFolder(folder.nativePath);
 	for (const setting of settings.listIdle()) log.warn({ setting }, "a setting has no effect in this version");
 
@@ -368,6 +370,7 @@ async function startOn(
 		},
 	});
 	const pem = readTlsFiles(server.tls);
+	const marks = new TenantMarks({ tenants, directory, clock });
 	const rest = createRestServer({
 		operations: OPERATIONS,
 		pipeline,
@@ -383,6 +386,16 @@ async function startOn(
 		log,
 		random,
 		version,
+		mounts: graphql.enabled
+			? graphqlMounts({
+					operations: OPERATIONS,
+					pipeline,
+					rules: { introspection: graphql.introspection, maxDepth: graphql.max_depth, maxCost: graphql.max_cost },
+					mark: (tenantId) => marks.of(tenantId),
+					timeoutSeconds: server.request_timeout_seconds,
+					log,
+				})
+			: [],
 	});
 	const { url } = rest.start();
 	ownUrl = url;

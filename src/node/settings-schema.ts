@@ -247,10 +247,12 @@ export const SETTINGS_SCHEMA = {
 		timeout_seconds: idle(number(300, 1, DAY)),
 	},
 	graphql: {
-		enabled: idle(flag(true)),
-		introspection: idle(flag(true)),
-		max_depth: idle(number(10, 1, 100)),
-		max_cost: idle(number(1_000, 1, 1_000_000)),
+		enabled: flag(true),
+		/** Whether clients may ask for the schema. */
+		introspection: flag(true),
+		max_depth: number(10, 1, 100),
+		/** A field that runs an operation costs 10, each object that may be answered a tenth. */
+		max_cost: number(1_000, 1, 1_000_000),
 	},
 	embedding: {
 		/** `onnx` is known by name, and refused. */

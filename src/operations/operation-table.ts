@@ -6,6 +6,7 @@ import { HEALTH_OPERATIONS } from "./health.ts";
 import { HUB_WEBHOOK_OPERATIONS } from "./hub-webhook.ts";
 import { KEY_OPERATIONS } from "./keys.ts";
 import { MULTI_SEARCH_OPERATIONS } from "./multi-search.ts";
+import { ME_OPERATIONS } from "./me.ts";
 import type { AnyOperation } from "./node-services.ts";
 import { PAYLOAD_INDEX_OPERATIONS } from "./payload-indexes.ts";
 import { SEARCH_OPERATIONS } from "./search.ts";
@@ -25,6 +26,7 @@ export const OPERATIONS: readonly AnyOperation[] = [
 	...DOCUMENT_OPERATIONS,
 	...PAYLOAD_INDEX_OPERATIONS,
 	...USAGE_OPERATIONS,
+	...ME_OPERATIONS,
 	...CLUSTER_OPERATIONS,
 	...TENANT_OPERATIONS,
 	...KEY_OPERATIONS,

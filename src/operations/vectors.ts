@@ -44,7 +44,7 @@ function pathId(input: { readonly id: VectorId; readonly id_type: "auto" | "stri
 	return integer <= LIMITS.vectorIdIntegerMax ? integer : input.id;
 }
 
-const vectorNotFound = (id: VectorId): HiveError =>
+export const vectorNotFound = (id: VectorId): HiveError =>
 	new HiveError("VECTOR_NOT_FOUND", "the collection has no vector with this id", { id });
 
 function orThrow<T>(made: T | HiveError): T {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { RequestMessage } from "../../src/access/message-signature.ts";
-import { toWireValue } from "../../src/api/rest/wire-value.ts";
+import { toWireValue } from "../../src/api/wire/wire-value.ts";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import type { HiveError } from "../../src/base/errors.ts";
 import { type RunningNode, startNode } from "../../src/node/node.ts";

@@ -125,6 +125,7 @@ const CASES: Readonly<Record<string, Case>> = {
 
 	"usage.own": { row: "read", foreign: "own" },
 	"cluster.usage": { row: "read", foreign: "own" },
+	"me.get": { row: "read", foreign: "own" },
 
 	"audit.list": { row: "manage" },
 	"audit.verify": { row: "manage" },

@@ -58,7 +58,7 @@ describe("preflights", () => {
 		expect(headers.get("access-control-allow-origin")).toBe(APP);
 		expect(headers.get("access-control-allow-methods")).toBe("GET, HEAD, PUT");
 		expect(headers.get("access-control-allow-headers")).toBe(
-			"authorization, x-api-key, content-type, x-tenant-id, x-request-id, accept, signature, signature-input, content-digest",
+			"authorization, x-api-key, content-type, x-tenant-id, x-request-id, accept, signature, signature-input, content-digest, mcp-protocol-version, mcp-method, mcp-name",
 		);
 		expect(headers.get("access-control-max-age")).toBe("7200");
 		expect(headers.get("access-control-allow-credentials")).toBeNull();

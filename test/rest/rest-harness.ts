@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { BodyCheck } from "../../src/access/message-signature.ts";
 import type { RestOperation } from "../../src/api/rest/rest-route.ts";
 import { createRestServer, type RestServer, type RestSettings } from "../../src/api/rest/rest-server.ts";
+import type { Mount } from "../../src/api/wire/mount.ts";
 import { HiveError } from "../../src/base/errors.ts";
 import { systemRandom } from "../../src/base/ids.ts";
 import type { Log } from "../../src/observe/log.ts";
@@ -60,7 +61,11 @@ export interface TestServer {
 export const MAX_BODY_BYTES = 200_000;
 
 /** A server on a free port, over a pipeline that validates and runs and knows no callers. */
-export function startServer(operations: readonly TestOperation[], settings: Partial<RestSettings> = {}): TestServer {
+export function startServer(
+	operations: readonly TestOperation[],
+	settings: Partial<RestSettings> = {},
+	mounts: readonly Mount[] = [],
+): TestServer {
 	const requests: PipelineRequest[] = [];
 	const log: LogLine[] = [];
 	const write = (level: string) => (facts: unknown, message?: unknown) => {
@@ -87,6 +92,7 @@ export function startServer(operations: readonly TestOperation[], settings: Part
 	};
 	const server = createRestServer({
 		operations,
+		mounts,
 		pipeline: { execute },
 		settings: { host: "127.0.0.1", port: 0, maxBodyBytes: MAX_BODY_BYTES, ...settings },
 		log: Object.fromEntries(

@@ -3,7 +3,7 @@ import { encode } from "@msgpack/msgpack";
 import { acceptedFormat, acceptsLines } from "../../src/api/rest/accept-header.ts";
 import { requireSoundMsgpack } from "../../src/api/rest/msgpack-scan.ts";
 import { type ImportLine, splitLines } from "../../src/api/rest/ndjson-lines.ts";
-import { shortestNumber, toWireValue } from "../../src/api/rest/wire-value.ts";
+import { shortestNumber, toWireValue } from "../../src/api/wire/wire-value.ts";
 
 /** A small generator with a seed (mulberry32), so that a failure can be seen again. */
 function randomOf(seed: number): () => number {

@@ -11,6 +11,9 @@ const REQUEST_HEADERS = [
 	"signature",
 	"signature-input",
 	"content-digest",
+	"mcp-protocol-version",
+	"mcp-method",
+	"mcp-name",
 ].join(", ");
 
 /** What it may read of an answer, besides what any page may. */

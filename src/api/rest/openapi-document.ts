@@ -1,5 +1,13 @@
 import { ERROR_TABLE, type ErrorCode } from "../../base/errors.ts";
-import { fieldSchema, hoisted, isRequired, type Json, schemaOf, shareFields, withoutFields } from "./json-schema.ts";
+import {
+	fieldSchema,
+	hoisted,
+	isRequired,
+	type Json,
+	schemaOf,
+	shareFields,
+	withoutFields,
+} from "../wire/json-schema.ts";
 import type { RestRoute } from "./rest-route.ts";
 
 const STATUS_WORDS: Readonly<Record<number, string>> = {

@@ -13,12 +13,19 @@ export function isForeignPage(
 	isLoopbackOnly: boolean,
 	isInvited: (origin: string) => boolean,
 ): boolean {
-	const host = headers.get("host")?.toLowerCase() ?? "";
 	const origin = headers.get("origin");
 	if (origin !== null && isInvited(origin)) return false;
-	if (origin !== null && hostOf(origin) !== host) return true;
-	return isLoopbackOnly && !isLoopback(nameOf(host));
+	if (hasForeignOrigin(headers, isInvited)) return true;
+	return isLoopbackOnly && !isLoopback(nameOf(namedHost(headers)));
 }
+
+/** Whether a web page of an origin that is neither this server nor invited sent this. */
+export function hasForeignOrigin(headers: Headers, isInvited: (origin: string) => boolean): boolean {
+	const origin = headers.get("origin");
+	return origin !== null && !isInvited(origin) && hostOf(origin) !== namedHost(headers);
+}
+
+const namedHost = (headers: Headers): string => headers.get("host")?.toLowerCase() ?? "";
 
 /** With its port. Undefined for an opaque origin, `null`. */
 const hostOf = (origin: string): string | undefined => /^https?:\/\/([^/]+)$/.exec(origin.toLowerCase())?.[1];

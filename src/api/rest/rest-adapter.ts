@@ -3,10 +3,12 @@ import { ERROR_TABLE, HiveError } from "../../base/errors.ts";
 import { newRequestId, type RandomBytes, REQUEST_ID_PATTERN } from "../../base/ids.ts";
 import type { Log } from "../../observe/log.ts";
 import type { AnswerFacts, ErrorBody, Pipeline, PipelineAnswer } from "../../operations/pipeline-types.ts";
+import { addFactHeaders, securityHeaders } from "../wire/answer-headers.ts";
+import { toWireValue } from "../wire/wire-value.ts";
 import { acceptedFormat, acceptsLines } from "./accept-header.ts";
-import { addFactHeaders, securityHeaders } from "./answer-headers.ts";
 import type { WireFormat } from "./body-format.ts";
 import type { BodyParser } from "./body-parser.ts";
+import { callFacts } from "./call-facts.ts";
 import type { CrossOrigin } from "./cross-origin.ts";
 import { lineStream } from "./line-stream.ts";
 import type { OverdueWatch } from "./overdue-watch.ts";
@@ -15,7 +17,6 @@ import { type BodyDeadlines, RequestBody } from "./request-body.ts";
 import { RestCall } from "./rest-call.ts";
 import { REST_LIMITS } from "./rest-limits.ts";
 import type { RestRoute } from "./rest-route.ts";
-import { toWireValue } from "./wire-value.ts";
 
 export interface RestAdapterParts {
 	readonly pipeline: Pick<Pipeline, "execute">;
@@ -106,25 +107,11 @@ export class RestAdapter {
 
 	#callOf(route: RestRoute, exchange: Exchange, requestId: string, body: RequestBody): RestCall {
 		const { request, pathValues, remoteAddress } = exchange;
-		const { headers } = request;
-		const authorization = headers.get("authorization");
-		const apiKey = headers.get("x-api-key");
-		const actingTenant = headers.get("x-tenant-id");
 		return new RestCall(
 			{ route, request, pathValues, body, parser: this.parts.bodyParser, bodyBytesMax: this.parts.maxBodyBytes },
-			{
-				credentials: {
-					...(authorization === null ? undefined : { authorization }),
-					...(apiKey === null ? undefined : { apiKey }),
-					...(authorization === null &&
-						apiKey === null && {
-							isForeignPage: isForeignPage(headers, this.parts.isLoopbackOnly, this.#isInvited),
-						}),
-				},
-				...(actingTenant === null ? undefined : { actingTenant }),
-				requestId,
-				remoteAddress,
-			},
+			callFacts(request, requestId, remoteAddress, () =>
+				isForeignPage(request.headers, this.parts.isLoopbackOnly, this.#isInvited),
+			),
 		);
 	}
 

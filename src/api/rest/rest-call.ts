@@ -1,12 +1,10 @@
 import type { BodyCheck, RequestMessage } from "../../access/message-signature.ts";
 import type { PipelineRequest } from "../../operations/pipeline-types.ts";
+import type { CallFacts } from "./call-facts.ts";
 import type { Patience } from "./overdue-watch.ts";
 import type { Turn } from "./request-body.ts";
 import { type InputSource, readRequestInput } from "./request-input.ts";
 import { signedMessage } from "./signed-message.ts";
-
-/** What of a request was found out on the way in. */
-export type CallFacts = Pick<PipelineRequest, "credentials" | "actingTenant" | "requestId" | "remoteAddress">;
 
 /** A request for an operation, as the pipeline sees it. What most operations never ask for is made only when asked for. */
 export class RestCall implements PipelineRequest, Patience {

@@ -37,6 +37,10 @@ export const REST_LIMITS = {
 	stopWaitMs: 10_000,
 	/** Characters of a client's own text that an error message repeats. */
 	echoLengthMax: 100,
-	/** Seconds for which browsers keep to TLS. */
-	hstsSeconds: 31_536_000,
+	/** Open WebSocket connections, whoever they are of. */
+	socketsMax: 20_000,
+	/** A WebSocket on which nothing moves; it is pinged before. */
+	socketIdleSeconds: 120,
+	/** What may wait to be sent on one WebSocket; a client that does not read is cut off beyond it. */
+	socketWaitingBytesMax: 16 * 1024 * 1024,
 } as const;

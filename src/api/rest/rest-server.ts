@@ -5,15 +5,18 @@ import type { RandomBytes } from "../../base/ids.ts";
 import { isLoopback } from "../../base/loopback.ts";
 import type { Log } from "../../observe/log.ts";
 import type { Pipeline } from "../../operations/pipeline-types.ts";
+import type { Mount } from "../wire/mount.ts";
 import { acceptedFormat } from "./accept-header.ts";
 import { BodyParser } from "./body-parser.ts";
 import { startBodyThread } from "./body-thread.ts";
 import { CrossOrigin } from "./cross-origin.ts";
+import { MountAdapter } from "./mount-adapter.ts";
 import { OverdueWatch } from "./overdue-watch.ts";
 import { type ListenerSocket, RenewableListener, type TlsPem } from "./renewable-listener.ts";
 import { type Exchange, RestAdapter } from "./rest-adapter.ts";
 import { REST_LIMITS } from "./rest-limits.ts";
 import { compileRoutes, elysiaPath, PathIndex, pathOf, type RestOperation, type RestRoute } from "./rest-route.ts";
+import { asksForSocket, SocketDoor } from "./socket-door.ts";
 
 export interface RestSettings {
 	readonly host: string;
@@ -40,6 +43,8 @@ export interface RestSettings {
 
 export interface RestServerParts {
 	readonly operations: readonly RestOperation[];
+	/** Other protocols on the same listener. */
+	readonly mounts?: readonly Mount[];
 	readonly pipeline: Pick<Pipeline, "execute">;
 	readonly settings: RestSettings;
 	readonly log: Log;
@@ -91,6 +96,10 @@ class ElysiaRestServer implements RestServer {
 	readonly #parts: RestServerParts;
 	readonly #adapter: RestAdapter;
 	readonly #routes: readonly RestRoute[];
+	readonly #mounts: readonly Mount[];
+	readonly #mountAdapter: MountAdapter;
+	readonly #socketDoor: SocketDoor;
+	readonly #stopSignal = new AbortController();
 	readonly #paths: PathIndex;
 	readonly #pages: readonly Page[];
 	readonly #hasProxies: boolean;
@@ -118,11 +127,8 @@ class ElysiaRestServer implements RestServer {
 			start: startBodyThread,
 			log,
 		});
-		this.#adapter = new RestAdapter({
-			pipeline: parts.pipeline,
+		const shared = {
 			log,
-			random: parts.random,
-			isTls: settings.tls !== undefined,
 			isLoopbackOnly: isLoopback(settings.host),
 			maxBodyBytes: settings.maxBodyBytes,
 			bodyDeadlines: {
@@ -131,11 +137,20 @@ class ElysiaRestServer implements RestServer {
 			},
 			bodyParser: this.#bodyParser,
 			crossOrigin: this.#crossOrigin,
+		};
+		this.#adapter = new RestAdapter({
+			...shared,
+			pipeline: parts.pipeline,
+			random: parts.random,
+			isTls: settings.tls !== undefined,
 			overdueWatch: this.#overdueWatch,
 		});
+		this.#mounts = parts.mounts ?? [];
+		this.#mountAdapter = new MountAdapter({ ...shared, rest: this.#adapter, stopping: this.#stopSignal.signal });
+		this.#socketDoor = new SocketDoor(this.#mountAdapter, log);
 		this.#routes = compileRoutes(parts.operations);
 		this.#pages = documentPages(this.#routes, parts.version);
-		this.#paths = new PathIndex([...this.#routes, ...this.#pages]);
+		this.#paths = new PathIndex([...this.#routes, ...this.#pages, ...this.#mounts.flatMap(placesOf)]);
 		this.#listener = new RenewableListener({
 			host: settings.host,
 			port: settings.port,
@@ -181,6 +196,8 @@ class ElysiaRestServer implements RestServer {
 	async #stop(): Promise<void> {
 		if (!this.#isStarted) return;
 		const { settings, log } = this.#parts;
+		this.#stopSignal.abort();
+		this.#socketDoor.stop();
 		let timer: Timer | undefined;
 		const deadline = new Promise<"late">((resolve) => {
 			timer = setTimeout(() => resolve("late"), settings.stopWaitMs ?? REST_LIMITS.stopWaitMs);
@@ -188,7 +205,8 @@ class ElysiaRestServer implements RestServer {
 		const outcome = await Promise.race([this.#listener.close(), deadline]);
 		clearTimeout(timer);
 		if (outcome === "late") {
-			log.warn({ requests: this.#underWay.size }, "stopped with requests unanswered");
+			const connections = this.#socketDoor.openCount;
+			log.warn({ requests: this.#underWay.size, connections }, "stopped with requests unanswered");
 			await this.#listener.destroy();
 		}
 		clearInterval(this.#keepAliveTimer);
@@ -204,6 +222,7 @@ class ElysiaRestServer implements RestServer {
 			maxRequestBodySize: Number.MAX_SAFE_INTEGER,
 			idleTimeout: this.#idleSeconds,
 			development: false,
+			websocket: this.#socketDoor.handlers(this.#mounts.flatMap(({ socket }) => socket ?? [])) as never,
 		});
 		return app.server!;
 	}
@@ -222,6 +241,11 @@ class ElysiaRestServer implements RestServer {
 				parse: "none",
 			});
 		}
+		for (const mount of this.#mounts) {
+			for (const { path, method } of placesOf(mount)) {
+				app.route(method, path, (context) => this.#answerMount(mount, context as ServerContext), { parse: "none" });
+			}
+		}
 		app.all("/*", (context) => this.#answerNothing(context as ServerContext), { parse: "none" });
 		app.onError((context) => {
 			this.#parts.log.error({ err: context.error }, "the server failed before a request reached its route");
@@ -232,10 +256,32 @@ class ElysiaRestServer implements RestServer {
 	}
 
 	#answer(route: RestRoute, context: ServerContext): Response | Promise<Response> {
-		const { request, params, server } = context;
+		const exchange = this.#begin(context);
+		return exchange === undefined ? this.#answerNothing(context) : this.#adapter.answer(route, exchange);
+	}
+
+	/** @returns undefined once a connection is upgraded. */
+	#answerMount(mount: Mount, context: ServerContext): Response | Promise<Response | undefined> {
+		const exchange = this.#begin(context);
+		if (exchange === undefined) return this.#answerNothing(context);
+		const { request, server } = exchange;
+		const { path, answer, socket } = mount;
+		if (socket !== undefined && server !== null && asksForSocket(request)) {
+			return this.#socketDoor.admit(path, socket, exchange, server);
+		}
+		const isTaken = mount.methods.some(
+			(method) => method === request.method || (method === "GET" && request.method === "HEAD"),
+		);
+		if (answer !== undefined && isTaken) return this.#mountAdapter.answer(mount, answer, exchange);
+		exchange.onEnd();
+		const error = new HiveError("VALIDATION_FAILED", "this address speaks WebSocket alone", { field: "Upgrade" });
+		return this.#refuse(context, error, { Upgrade: "websocket" });
+	}
+
+	#begin({ request, params, server }: ServerContext): ServedExchange | undefined {
 		// The server matches addresses as they were sent. What it could not match comes again through Elysia's own router,
 		// with `..` resolved, and could then name something else than the client wrote.
-		if ((request as { params?: unknown }).params === undefined) return this.#answerNothing(context);
+		if ((request as { params?: unknown }).params === undefined) return undefined;
 		const peer = server?.requestIP(request)?.address ?? "";
 		const forwardedFor = this.#hasProxies ? request.headers.get("x-forwarded-for") : null;
 		const exchange: ServedExchange = {
@@ -250,7 +296,7 @@ class ElysiaRestServer implements RestServer {
 			},
 		};
 		this.#underWay.add(exchange);
-		return this.#adapter.answer(route, exchange);
+		return exchange;
 	}
 
 	async #answerPage(page: Page, context: ServerContext): Promise<Response> {
@@ -291,6 +337,13 @@ class ElysiaRestServer implements RestServer {
 		headers["X-Request-ID"] = this.#adapter.requestId(request);
 		return headers;
 	}
+}
+
+/** Where a mount stands. A mount that answers GET answers HEAD too, by the server's own doing. */
+function placesOf({ path, methods, socket }: Mount): readonly { readonly path: string; readonly method: string }[] {
+	const all = new Set<string>(methods);
+	if (socket !== undefined) all.add("GET");
+	return [...all].map((method) => ({ path, method }));
 }
 
 /** What of Elysia's context is used. */

@@ -11,7 +11,7 @@ import { pathOf, type RestRoute } from "./rest-route.ts";
  */
 export function signedMessage(
 	request: Request,
-	route: RestRoute,
+	route: Pick<RestRoute, "path">,
 	pathValues: Readonly<Record<string, string>>,
 ): RequestMessage {
 	const { url } = request;
@@ -25,7 +25,11 @@ export function signedMessage(
 }
 
 /** The server routes by the address as it was sent, but tells it with some characters replaced. */
-function isActedOn(path: string, route: RestRoute, pathValues: Readonly<Record<string, string>>): boolean {
+function isActedOn(
+	path: string,
+	route: Pick<RestRoute, "path">,
+	pathValues: Readonly<Record<string, string>>,
+): boolean {
 	const segments = path.split("/");
 	const wanted = route.path.split("/");
 	return (

@@ -1,5 +1,7 @@
 import type { AnswerFacts } from "../../operations/pipeline-types.ts";
-import { REST_LIMITS } from "./rest-limits.ts";
+
+/** Seconds for which browsers keep to TLS. */
+const HSTS_SECONDS = 31_536_000;
 
 /** Nothing an API answers is to be run, framed or fetched from by a browser. */
 const API_POLICY = "default-src 'none'; frame-ancestors 'none'";
@@ -13,7 +15,7 @@ export function securityHeaders(isTls: boolean): Record<string, string> {
 		"Content-Security-Policy": API_POLICY,
 		"Cache-Control": "no-store",
 	};
-	if (isTls) headers["Strict-Transport-Security"] = `max-age=${REST_LIMITS.hstsSeconds}`;
+	if (isTls) headers["Strict-Transport-Security"] = `max-age=${HSTS_SECONDS}`;
 	return headers;
 }
 

@@ -1,0 +1,48 @@
+import { HiveError } from "../../base/errors.ts";
+import type { Arrival } from "../../operations/pipeline-types.ts";
+import type { MountedArrival } from "../wire/mount.ts";
+
+type Presented = Pick<Arrival, "credentials" | "actingTenant">;
+
+/** Who comes, as the pipeline is told. @param presented instead of what came in headers */
+export const arrivalOf = (arrival: MountedArrival, presented: Presented = arrival): Arrival => ({
+	credentials: presented.credentials,
+	...(presented.actingTenant !== undefined && { actingTenant: presented.actingTenant }),
+	requestId: arrival.requestId,
+	remoteAddress: arrival.remoteAddress,
+	protocol: "graphql",
+	// Told only to whoever looks for a signature: some requests have no address that could be signed.
+	get message() {
+		return arrival.message;
+	},
+});
+
+export const showsKey = ({ credentials }: Pick<Arrival, "credentials">): boolean =>
+	credentials.authorization !== undefined || credentials.apiKey !== undefined;
+
+/**
+ * What a client that can set no headers says in `connection_init`: the same names, in any case. Without a key there, what came
+ * with the upgrade counts.
+ *
+ * @throws VALIDATION_FAILED
+ */
+export function presentedIn(params: Readonly<Record<string, unknown>>, arrival: MountedArrival): Presented {
+	const said = new Map(Object.entries(params).map(([name, value]) => [name.toLowerCase(), value]));
+	const text = (name: string): string | undefined => {
+		const value = said.get(name) ?? undefined;
+		if (value === undefined || typeof value === "string") return value;
+		throw new HiveError("VALIDATION_FAILED", `${name} is no text`, { field: name });
+	};
+	const authorization = text("authorization");
+	const apiKey = text("x-api-key");
+	const actingTenant = text("x-tenant-id") ?? arrival.actingTenant;
+	const acting = actingTenant !== undefined && { actingTenant };
+	if (authorization === undefined && apiKey === undefined) return { credentials: arrival.credentials, ...acting };
+	return {
+		credentials: {
+			...(authorization !== undefined && { authorization }),
+			...(apiKey !== undefined && { apiKey }),
+		},
+		...acting,
+	};
+}
