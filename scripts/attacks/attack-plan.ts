@@ -33,7 +33,7 @@ const OPERATOR_MAY = /^(?:tenants|keys|cluster|audit|metrics|health|hub)\.|^usag
 const CROSSED_BY_OPERATOR = new Set(["keys.revoke", "keys.rotate"]);
 
 /** Those that work on the disk when they succeed are rarer, or the run would measure the disk. */
-const WEIGHTS: Readonly<Record<string, number>> = { "collections.create": 0.15, "payload_indexes.create": 0.3 };
+const WEIGHTS: Readonly<Record<string, number>> = { "collections.create": 0.4, "payload_indexes.create": 0.3 };
 /** They name nobody's things, or are limited to a few a minute. */
 const PUBLIC_WEIGHT = 0.3;
 

@@ -16,7 +16,10 @@ export interface Block {
 }
 
 const LINE_END = /\r\n?|\n/g;
-const FRONT_MATTER = /^\uFEFF?---[ \t]*(?:\r\n?|\n)(?:.*(?:\r\n?|\n))*?---[ \t]*(?:\r\n?|\n|$)/;
+/** One way only to see the end of a line in each text: with two, a search that fails would try all their combinations. */
+const FRONT_MATTER =
+	/^\uFEFF?---[ \t]*(?:\r\n|\n|\r(?!\n))(?:[^\r\n]*(?:\r\n|\n|\r(?!\n)))*?---[ \t]*(?:\r\n|\n|\r(?!\n)|$)/;
+const BLANK_LINES = /(?:\r\n|\n|\r(?!\n))[ \t]*(?:\r\n|\n|\r(?!\n))\s*/g;
 /** Where front matter that never ends would be looked for. */
 const FRONT_MATTER_CHARS_MAX = 16 * 1024;
 
@@ -33,7 +36,7 @@ export async function blocksOf(text: string, format: DocumentFormat, pause: () =
 function paragraphs(text: string): Block[] {
 	const blocks: Block[] = [];
 	let start = 0;
-	for (const { index, 0: gap } of text.matchAll(/(?:\r\n?|\n)[ \t]*(?:\r\n?|\n)\s*/g)) {
+	for (const { index, 0: gap } of text.matchAll(BLANK_LINES)) {
 		const end = index + gap.length;
 		blocks.push({ start, end, headings: [], isHeading: false, code: [] });
 		start = end;

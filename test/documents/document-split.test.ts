@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { DocumentFormat } from "../../src/documents/document-blocks.ts";
+import { blocksOf, type DocumentFormat } from "../../src/documents/document-blocks.ts";
 import { DOCUMENT_LIMITS } from "../../src/documents/document-limits.ts";
 import { type DocumentChunk, splitDocument } from "../../src/documents/document-split.ts";
 
@@ -144,6 +144,20 @@ test("what looks like a heading within code, front matter or plain text is none"
 	const text = "---\ntitle: x\n# no: heading\n---\n\n```\n# not this\n```\n\n# This\n\nBody.";
 	expect((await split(text, 1_000)).map(({ headings }) => headings)).toEqual([[], ["This"]]);
 	expect((await split("# no\n\nheading", 1_000, 0, "text")).map(({ headings }) => headings)).toEqual([[]]);
+});
+
+test("a document with Windows' line ends is split as one with others", async () => {
+	const text = "One line,\nanother.\n\n# Head\n\nAnd more\nof it.\n\n \n".repeat(20);
+	for (const format of ["markdown", "text"] as const) {
+		for (const lineEnd of ["\r\n", "\r"]) {
+			const blocksIn = async (shown: string) =>
+				(await blocksOf(shown, format, now)).map(({ start, end }) => shown.slice(start, end).replaceAll(lineEnd, "\n"));
+			expect(await blocksIn(text.replaceAll("\n", lineEnd))).toEqual(await blocksIn(text));
+		}
+	}
+	// What looks like the beginning of front matter and never ends is searched once, not in all ways.
+	const endless = `---\r\n${"\r\n".repeat(8_000)}x`;
+	expectWhole(endless, await split(endless, 100), 100, 0);
 });
 
 test("what two chunks of a section share begins at a line or a word", async () => {

@@ -8,7 +8,7 @@ import type { RawAnswer, RawRequest } from "../../scripts/attacks/raw-http.ts";
 import { OPERATIONS } from "../../src/operations/operation-table.ts";
 
 /** The full run is `scripts/attack`; the same seed makes the same calls. */
-const CALLS = 3_000;
+const CALLS = 4_000;
 const SEED = 20_260_301;
 
 let report: AttackReport;
