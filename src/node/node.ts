@@ -6,6 +6,8 @@ import { RateLimiter } from "../access/rate-limiter.ts";
 import { SlotFile } from "../access/slot-file.ts";
 import { SubjectSlots } from "../access/subject-slots.ts";
 import { UsageMeter } from "../access/usage-meter.ts";
+import { mcpMounts } from "../api/mcp/mcp-mounts.ts";
+import { HiveSurface } from "../api/mcp/mcp-surface.ts";
 import { createRestServer } from "../api/rest/rest-server.ts";
 import type { NodeId } from "../base/ids.ts";
 import { systemTimers } from "../base/timers.ts";
@@ -359,9 +361,22 @@ async function startOn(
 			metricsAdmits: (authorization) => door.admits(authorization),
 		},
 	});
+	const { mcp } = settings.values;
+	const mounts = mcp.enabled
+		? mcpMounts({
+				pipeline,
+				surface: new HiveSurface({ operations: OPERATIONS, version, timeoutSeconds: mcp.timeout_seconds }),
+				maxConcurrentRequestsPerTenant: mcp.max_concurrent_requests_per_tenant,
+				maxBodyBytes: server.max_body_bytes,
+				nowMs: () => clock.nowMs(),
+				repeat: systemEvery,
+				log,
+			})
+		: [];
 	const pem = readTlsFiles(server.tls);
 	const rest = createRestServer({
 		operations: OPERATIONS,
+		mounts,
 		pipeline,
 		settings: {
 			host: server.host,

@@ -243,9 +243,11 @@ export const SETTINGS_SCHEMA = {
 		mcp_requests_per_minute: number(100, 1, 1_000_000_000),
 	},
 	mcp: {
-		enabled: idle(flag(true)),
-		max_concurrent_requests_per_tenant: idle(number(10, 1, 10_000)),
-		timeout_seconds: idle(number(300, 1, DAY)),
+		enabled: flag(true),
+		/** At one node. */
+		max_concurrent_requests_per_tenant: number(10, 1, 10_000),
+		/** For one call. */
+		timeout_seconds: number(300, 1, DAY),
 	},
 	graphql: {
 		enabled: idle(flag(true)),

@@ -1,0 +1,86 @@
+import type { Tool } from "@modelcontextprotocol/server";
+import type { z } from "zod";
+import { HiveError } from "../../base/errors.ts";
+import type { Operation } from "../../operations/operation.ts";
+import { type Json, schemaOf } from "../wire/json-schema.ts";
+import type { ToolSpec } from "./mcp-tools.ts";
+
+/** What tools need of an operation: everything but running it. */
+export type McpOperation = Pick<Operation<never, z.ZodType, unknown>, "name" | "input" | "output">;
+
+/** A tool with its schemas, worked out once. */
+export interface CompiledTool {
+	readonly operation: string;
+	/** As `tools/list` shows it. */
+	readonly listed: Tool;
+	/** @throws VALIDATION_FAILED for a field that the tool does not have. */
+	toInput(given: Record<string, unknown>): Record<string, unknown>;
+}
+
+/** Tools of operations that are not there are left out. */
+export function compileTools(
+	specs: readonly ToolSpec[],
+	operations: readonly McpOperation[],
+): ReadonlyMap<string, CompiledTool> {
+	const byName = new Map(operations.map((operation) => [operation.name, operation]));
+	const tools = new Map<string, CompiledTool>();
+	for (const spec of specs) {
+		const operation = byName.get(spec.operation);
+		if (operation !== undefined) tools.set(spec.name, compile(spec, operation));
+	}
+	return tools;
+}
+
+function compile(spec: ToolSpec, operation: McpOperation): CompiledTool {
+	const { name, title, description, annotations, toInput = (given) => given } = spec;
+	const inputSchema = inputSchemaOf(spec, operation);
+	const known = inputSchema.properties as Json;
+	return {
+		operation: operation.name,
+		listed: {
+			name,
+			title,
+			description,
+			inputSchema: inputSchema as Tool["inputSchema"],
+			outputSchema: readable(schemaOf(operation.output, "output")) as Tool["outputSchema"],
+			annotations: { title, ...annotations },
+		},
+		toInput(given) {
+			const unknown = Object.keys(given).find((field) => !Object.hasOwn(known, field));
+			if (unknown !== undefined) {
+				const field = unknown.slice(0, 100);
+				throw new HiveError("VALIDATION_FAILED", `the tool ${name} has no field ${field}`, { field });
+			}
+			return toInput(given);
+		},
+	};
+}
+
+/** A model reads each schema of each tool: what every integer is anyway is left out. */
+function readable(schema: Json): Json {
+	const copy = (value: unknown): unknown => {
+		if (Array.isArray(value)) return value.map(copy);
+		if (typeof value !== "object" || value === null) return value;
+		const said = Object.entries(value).filter(
+			([key, bound]) =>
+				!(key === "minimum" && bound === Number.MIN_SAFE_INTEGER) &&
+				!(key === "maximum" && bound === Number.MAX_SAFE_INTEGER),
+		);
+		return Object.fromEntries(said.map(([key, inner]) => [key, copy(inner)]));
+	};
+	return copy(schema) as Json;
+}
+
+function inputSchemaOf({ fields, required = [], ownFields = {} }: ToolSpec, operation: McpOperation): Json {
+	const whole = readable(schemaOf(operation.input, "input"));
+	const theirs = (whole.properties ?? {}) as Json;
+	const kept = Object.entries(theirs).filter(([field]) => fields?.includes(field) ?? true);
+	const properties = { ...Object.fromEntries(kept), ...ownFields };
+	const demanded = [...((whole.required ?? []) as string[]), ...required];
+	return {
+		...whole,
+		type: "object",
+		properties,
+		required: [...new Set(demanded)].filter((field) => Object.hasOwn(properties, field)),
+	};
+}
