@@ -56,6 +56,42 @@ function compile(spec: ToolSpec, operation: McpOperation): CompiledTool {
 	};
 }
 
+const CONDITIONS = {
+	type: "array",
+	items: { type: "object" },
+	description: "conditions, or filters within",
+};
+
+/**
+ * A filter's whole schema has 50 kB, and a model reads it with each tool that has one. This says the same in words; what is wrong
+ * with a filter is told when it is used.
+ */
+const FILTER = {
+	type: "object",
+	description:
+		"which entries count, by their payload. A condition is one of {key, match: {value | any: [] | except: [] | text}}, {key, range: {gt, gte, lt, lte}} " +
+		"with numbers or RFC 3339 times, {key, geo_radius: {center: {lat, lon}, radius}} in metres, {key, geo_bounding_box: {top_left, bottom_right}}, " +
+		"{key, values_count: {gt, gte, lt, lte}}, {is_empty: {key}}, {is_null: {key}}, {has_id: []}. Dots in a key reach into objects",
+	properties: {
+		must: { ...CONDITIONS, description: `${CONDITIONS.description}: all are met` },
+		should: { ...CONDITIONS, description: `${CONDITIONS.description}: at least one is met` },
+		must_not: { ...CONDITIONS, description: `${CONDITIONS.description}: none is met` },
+		min_should: {
+			type: "object",
+			properties: { conditions: CONDITIONS, min_count: { type: "integer", minimum: 0 } },
+			required: ["conditions", "min_count"],
+		},
+	},
+	examples: [
+		{
+			must: [
+				{ key: "lang", match: { value: "en" } },
+				{ key: "year", range: { gte: 2020 } },
+			],
+		},
+	],
+};
+
 /** A model reads each schema of each tool: what every integer is anyway is left out. */
 function readable(schema: Json): Json {
 	const copy = (value: unknown): unknown => {
@@ -76,6 +112,7 @@ function inputSchemaOf({ fields, required = [], ownFields = {} }: ToolSpec, oper
 	const theirs = (whole.properties ?? {}) as Json;
 	const kept = Object.entries(theirs).filter(([field]) => fields?.includes(field) ?? true);
 	const properties = { ...Object.fromEntries(kept), ...ownFields };
+	if (Object.hasOwn(properties, "filter")) properties.filter = FILTER;
 	const demanded = [...((whole.required ?? []) as string[]), ...required];
 	return {
 		...whole,
