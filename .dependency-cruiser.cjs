@@ -1,5 +1,17 @@
 // The floors of the architecture (docs/tour.md): imports go down only.
-const floors = ["base", "storage", "shards", "hub", "cluster", "access", "operations", "api", "node"];
+const floors = [
+	"base",
+	"storage",
+	"shards",
+	"hub",
+	"cluster",
+	"access",
+	"embedding",
+	"documents",
+	"operations",
+	"api",
+	"node",
+];
 
 const upward = floors.slice(0, -1).map((floor, height) => ({
 	name: `floor-${floor}-imports-down-only`,
@@ -21,6 +33,7 @@ const doors = [
 	["@libp2p/[^/]+", "^src/cluster/peer/"],
 	["@multiformats/multiaddr", "^src/cluster/peer/"],
 	["msgpackr", "^src/cluster/peer/"],
+	["markdown-it", "^src/documents/"],
 ].map(([name, place]) => ({
 	name: `door-of-${name.replace(/\W+/g, "-")}`,
 	severity: "error",
@@ -32,6 +45,13 @@ module.exports = {
 	forbidden: [
 		...upward,
 		...doors,
+		{
+			name: "embedding-knows-no-storage",
+			comment: "what makes vectors of texts knows texts and turns, and nothing of where they go",
+			severity: "error",
+			from: { path: "^src/embedding/" },
+			to: { path: "^src/(?!base/|embedding/|shards/fair-queue)" },
+		},
 		{
 			name: "observe-stands-beside-the-floors",
 			severity: "error",

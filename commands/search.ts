@@ -12,14 +12,17 @@ interface SearchAnswer {
 }
 
 export class Search extends NodeCommand {
-	static override summary = "Find the vectors nearest to a vector, or to one that is stored.";
+	static override summary = "Find the vectors nearest to a vector, documents by their words, or both.";
 	static override description = [
-		'The vector is a JSON array, or an object with a field "vector". The score is the cosine similarity or inner product,',
-		"higher first; for euclidean the distance, lower first.",
+		'The vector is a JSON array, or an object with a field "vector". --text searches with the vector of a text where the',
+		"collection has a text provider, and by its words where not; --hybrid-text searches by words too, and makes both results",
+		"into one. The score is the cosine similarity, inner product or BM25, higher first; for euclidean the distance, lower first.",
 	].join(" ");
 	static override examples = [
 		"<%= config.bin %> search docs --vector-file q.json --limit 5",
 		'<%= config.bin %> search docs --vector \'[0.1, 0.2, 0.3]\' --filter \'{"must":[{"key":"lang","match":{"value":"en"}}]}\'',
+		'<%= config.bin %> search docs --text "how to rotate a key"',
+		'<%= config.bin %> search docs --vector-file q.json --hybrid-text "rotate key" --alpha 0.7',
 		"<%= config.bin %> search docs --id 42 --json | jq '.results[].id'",
 	];
 	static override args = { collection: Args.string({ required: true, description: "name of the collection" }) };
@@ -35,6 +38,18 @@ export class Search extends NodeCommand {
 			helpValue: "<id>",
 			helpGroup: "QUERY",
 		}),
+		text: Flags.string({ description: "a text", helpValue: "<text>", helpGroup: "QUERY" }),
+		"hybrid-text": Flags.string({
+			description: "text that is searched by its words besides",
+			helpValue: "<text>",
+			helpGroup: "QUERY",
+		}),
+		alpha: Flags.custom<number>({
+			description: "share of the search by vector in a hybrid one, from 0 to 1; by rank if not given",
+			parse: async (text) => parseNumber("--alpha", text),
+			helpValue: "<share>",
+			helpGroup: "QUERY",
+		})(),
 		limit: Flags.integer({ char: "n", description: "hits wanted", min: 1, default: 10, helpValue: "<n>" }),
 		offset: Flags.integer({ description: "hits to leave out first", min: 0, helpValue: "<n>" }),
 		filter: Flags.string({ description: "only vectors whose payload passes", helpValue: "<json>|@<file>" }),
@@ -53,10 +68,19 @@ export class Search extends NodeCommand {
 
 	override async run(): Promise<SearchAnswer> {
 		const { args, flags } = await this.parse(Search);
-		const queries = [flags["vector-file"], flags.vector, flags.id].filter((query) => query !== undefined);
-		if (queries.length !== 1) throw usageFailure("one of --vector-file, --vector and --id is needed");
+		const { id, text, "hybrid-text": hybridText, alpha } = flags;
+		const vectors = [flags["vector-file"], flags.vector].filter((query) => query !== undefined);
+		const queries = [...vectors, id, text].filter((query) => query !== undefined);
+		// Words may be searched alone, and a node with a provider makes the vector of them.
+		if (queries.length > 1 || (queries.length === 0 && hybridText === undefined)) {
+			throw usageFailure("one of --vector-file, --vector, --id and --text is needed");
+		}
+		if (alpha !== undefined && hybridText === undefined) throw usageFailure("--alpha needs --hybrid-text");
 		const body = {
-			...(flags.id === undefined ? { vector: await this.readVector(flags) } : { id: parseVectorId(flags.id) }),
+			...(vectors.length > 0 && { vector: await this.readVector(flags) }),
+			...(id !== undefined && { id: parseVectorId(id) }),
+			...(hybridText !== undefined && { hybrid: { text: hybridText, alpha } }),
+			text,
 			limit: flags.limit,
 			with_payload: flags["with-payload"],
 			with_vector: flags["with-vector"],

@@ -8,6 +8,7 @@ export class CollectionCreate extends NodeCommand {
 	static override examples = [
 		"<%= config.bin %> collection create docs --dimension 768",
 		"<%= config.bin %> collection create faces --dimension 128 --metric euclidean --quantization f32",
+		"<%= config.bin %> collection create docs --dimension 768 --text-field title --text-field body --text-language german",
 	];
 	static override args = {
 		collection: Args.string({ required: true, description: "name: letters, digits, '.', '_' and '-'" }),

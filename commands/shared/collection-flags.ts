@@ -32,6 +32,28 @@ export const collectionFlags = {
 		helpValue: "<n>",
 		helpGroup: "HNSW",
 	}),
+	"text-field": Flags.string({
+		description: "payload field that is searched by its words; repeat for several",
+		multiple: true,
+		multipleNonGreedy: true,
+		helpValue: "<field>",
+		helpGroup: "TEXT",
+	}),
+	"text-language": Flags.string({
+		description: "language whose words are cut down to their stems, or none",
+		helpValue: "<language>",
+		helpGroup: "TEXT",
+	}),
+	"text-provider": Flags.string({
+		description: "what makes vectors of texts: the node's embedding provider",
+		options: ["none", "openai", "onnx"],
+		helpGroup: "TEXT",
+	}),
+	"text-model": Flags.string({
+		description: "the provider's model; the node's, if not given",
+		helpValue: "<model>",
+		helpGroup: "TEXT",
+	}),
 };
 
 interface CollectionFlags {
@@ -43,13 +65,28 @@ interface CollectionFlags {
 	readonly m?: number | undefined;
 	readonly "ef-construction"?: number | undefined;
 	readonly "ef-search"?: number | undefined;
+	readonly "text-field"?: readonly string[] | undefined;
+	readonly "text-language"?: string | undefined;
+	readonly "text-provider"?: string | undefined;
+	readonly "text-model"?: string | undefined;
 }
 
 /** Body of `POST /collections`. */
 export function newCollectionBody(name: string, dimension: number, flags: CollectionFlags): Record<string, unknown> {
 	const hnsw = { m: flags.m, ef_construction: flags["ef-construction"], ef_search: flags["ef-search"] };
-	const isTuned = Object.values(hnsw).some((value) => value !== undefined);
+	const text = {
+		provider: flags["text-provider"],
+		model: flags["text-model"],
+		fields: flags["text-field"],
+		language: flags["text-language"],
+	};
 	const { metric, quantization, index, shards, replicas } = flags;
 	// JSON leaves out what is undefined, and the node knows the defaults.
-	return { name, dimension, metric, quantization, index, shards, replicas, ...(isTuned ? { hnsw } : {}) };
+	return {
+		...{ name, dimension, metric, quantization, index, shards, replicas },
+		...(isGiven(hnsw) ? { hnsw } : {}),
+		...(isGiven(text) ? { text } : {}),
+	};
 }
+
+const isGiven = (flags: object): boolean => Object.values(flags).some((value) => value !== undefined);

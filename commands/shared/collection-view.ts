@@ -14,7 +14,13 @@ export interface CollectionInfo {
 	/** null, as `bytes`, when the collection is damaged. */
 	readonly vectors: number | null;
 	readonly bytes: number | null;
-	readonly payload_indexes: Readonly<Record<string, { readonly type: string }>>;
+	readonly payload_indexes: Readonly<Record<string, string>>;
+	readonly text?: {
+		readonly provider: string;
+		readonly model?: string;
+		readonly fields: readonly string[];
+		readonly language: string;
+	};
 	readonly index_state: string;
 	readonly damage?: string;
 	readonly created_at: string;
@@ -25,8 +31,13 @@ export const storageText = ({ bytes }: CollectionInfo): string => (bytes === nul
 
 const payloadIndexesText = (indexes: CollectionInfo["payload_indexes"]): string =>
 	Object.entries(indexes)
-		.map(([field, { type }]) => `${field} (${type})`)
+		.map(([field, type]) => `${field} (${type})`)
 		.join(", ");
+
+function textText({ provider, model, fields, language }: NonNullable<CollectionInfo["text"]>): string {
+	const words = fields.length === 0 ? [] : [`words of ${fields.join(", ")} (${language})`];
+	return [...words, ...(model === undefined ? [] : [`vectors by ${provider}, ${model}`])].join("; ");
+}
 
 export function collectionFields(info: CollectionInfo): (readonly [name: string, value: string])[] {
 	return [
@@ -42,6 +53,7 @@ export function collectionFields(info: CollectionInfo): (readonly [name: string,
 		...(Object.keys(info.payload_indexes).length === 0
 			? []
 			: [["payload indexes", payloadIndexesText(info.payload_indexes)] as const]),
+		...(info.text === undefined ? [] : [["text", textText(info.text)] as const]),
 		["shards", `${info.shards}, replicas ${info.replicas}`],
 		["created", info.created_at],
 	];

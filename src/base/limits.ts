@@ -31,6 +31,11 @@ export const LIMITS = {
 	tenantNameLengthMax: 200,
 	tenantMetadataBytesMax: 16 * 1024,
 	payloadFieldPathLengthMax: 256,
+	/** Payload fields of a collection that are searched by their words. */
+	textFieldsMax: 16,
+	textModelLengthMax: 200,
+	/** Characters of one text of which a vector is made. */
+	embeddedTextLengthMax: 131_072,
 } as const;
 
 /** What the storage quota counts for a vector besides 4 × dimension and its payload: id, versions, index share. */

@@ -1,45 +1,47 @@
-import type { Metric } from "../base/schemas.ts";
 import { compareIds } from "../storage/id-order.ts";
 import type { Hit, SearchAnswer, SearchPlan, ShardStats } from "../storage/shard-types.ts";
+
+/** Which of two scores is the better one. */
+export type BestScore = "lowest" | "highest";
 
 /**
  * Merges the hit lists of several shards into one.
  *
- * @param lists one list a shard, nearest first, ties by id; no id in two of them. Read only.
+ * @param lists one list a shard, best first, ties by id; no id in two of them. Read only.
  * @param k     hits wanted
- * @returns     at most `k` hits, nearest first, ties by id. A new array.
+ * @returns     at most `k` hits, best first, ties by id. A new array.
  * Cost: O(S·k) time for S lists.
  */
-export function mergeTopK(lists: readonly (readonly Hit[])[], k: number, metric: Metric): Hit[] {
-	const direction = metric === "euclidean" ? 1 : -1;
+export function mergeTopK(lists: readonly (readonly Hit[])[], k: number, best: BestScore): Hit[] {
+	const direction = best === "lowest" ? 1 : -1;
 	const heads = lists.map(() => 0);
 	const merged: Hit[] = [];
 	while (merged.length < k) {
-		let nearest: Hit | undefined;
+		let first: Hit | undefined;
 		let from = -1;
 		for (let list = 0; list < lists.length; list++) {
 			const hit = lists[list]![heads[list]!];
 			if (hit === undefined) continue;
-			if (nearest === undefined || ((hit.score - nearest.score) * direction || compareIds(hit.id, nearest.id)) < 0) {
-				nearest = hit;
+			if (first === undefined || ((hit.score - first.score) * direction || compareIds(hit.id, first.id)) < 0) {
+				first = hit;
 				from = list;
 			}
 		}
-		if (nearest === undefined) break;
-		merged.push(nearest);
+		if (first === undefined) break;
+		merged.push(first);
 		heads[from]!++;
 	}
 	return merged;
 }
 
 /** What several shards answered to one request, as one answer. */
-export function mergeAnswers(answers: readonly SearchAnswer[], k: number, metric: Metric): SearchAnswer {
+export function mergeAnswers(answers: readonly SearchAnswer[], k: number, best: BestScore): SearchAnswer {
 	if (answers.length === 1) return answers[0]!;
 	return {
 		hits: mergeTopK(
 			answers.map((answer) => answer.hits),
 			k,
-			metric,
+			best,
 		),
 		plan: mergePlans(answers.map((answer) => answer.plan)),
 	};

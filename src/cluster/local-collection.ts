@@ -4,6 +4,7 @@ import type { VectorId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
 import type { Consistency, PayloadIndexType } from "../base/schemas.ts";
 import type { CollectionPatch, CollectionRecord } from "../hub/models.ts";
+import { sumStatistics, type TextStatistics } from "../storage/bm25.ts";
 import type {
 	ReadOptions,
 	SearchAnswer,
@@ -117,7 +118,7 @@ export class LocalCollection implements Collection {
 	}
 
 	async scroll(
-		request: ReadOptions & { filter?: Filter; limit: number; cursor?: string },
+		request: ReadOptions & { filter?: Filter; limit: number; cursor?: string; after?: VectorId },
 		consistency?: Consistency,
 	): Promise<{ vectors: readonly StoredVector[]; cursor: string | null }> {
 		const { cursor, ...rest } = request;
@@ -129,10 +130,13 @@ export class LocalCollection implements Collection {
 
 	async search(requests: readonly SearchRequest[], consistency?: Consistency): Promise<readonly SearchAnswer[]> {
 		if (this.#shards.count === 1) return this.#shards.call(0, (shard) => shard.search(requests, consistency));
-		const vectors = await this.#vectorsById(requests, consistency);
+		const [vectors, statistics] = await Promise.all([
+			this.#vectorsById(requests, consistency),
+			this.#textStatistics(requests, consistency),
+		]);
 		const byShard = await Promise.all(
 			Array.from({ length: this.#shards.count }, (_, shardIndex) => {
-				const asked = requests.map((request) => this.#requestFor(shardIndex, request, vectors));
+				const asked = requests.map((request) => this.#requestFor(shardIndex, request, vectors, statistics));
 				return this.#shards.call(shardIndex, (shard) => shard.search(asked, consistency));
 			}),
 		);
@@ -140,7 +144,7 @@ export class LocalCollection implements Collection {
 			mergeAnswers(
 				byShard.map((answers) => answers[index]!),
 				request.k,
-				this.record.metric,
+				request.lexical === undefined && this.record.metric === "euclidean" ? "lowest" : "highest",
 			),
 		);
 	}
@@ -222,9 +226,31 @@ export class LocalCollection implements Collection {
 		return vectors;
 	}
 
-	/** The owner of the id is asked by id, so that it leaves the vector itself out; the others are given the vector. */
-	#requestFor(shardIndex: number, request: SearchRequest, vectors: ReadonlyMap<VectorId, Float32Array>): SearchRequest {
-		const { id, ...rest } = request;
+	/** How often the words of each text are said in all shards: what makes a word rare must not depend on the shard. */
+	async #textStatistics(
+		requests: readonly SearchRequest[],
+		consistency: Consistency | undefined,
+	): Promise<ReadonlyMap<string, TextStatistics>> {
+		const texts = [...new Set(requests.flatMap(({ lexical }) => (lexical === undefined ? [] : [lexical.text])))];
+		if (texts.length === 0) return new Map();
+		const byShard = await this.#shards.callAll((shard) => shard.textStatistics(texts, consistency));
+		return new Map(texts.map((text, index) => [text, sumStatistics(byShard.map((ofTexts) => ofTexts[index]!))]));
+	}
+
+	/**
+	 * The owner of the id is asked by id, so that it leaves the vector itself out; the others are given the vector. Texts go along with
+	 * what is known of their words.
+	 */
+	#requestFor(
+		shardIndex: number,
+		request: SearchRequest,
+		vectors: ReadonlyMap<VectorId, Float32Array>,
+		statistics: ReadonlyMap<string, TextStatistics>,
+	): SearchRequest {
+		const { id, lexical, ...rest } = request;
+		if (lexical !== undefined) {
+			return { ...request, lexical: { text: lexical.text, statistics: statistics.get(lexical.text)! } };
+		}
 		if (id === undefined || this.#router.shardOf(id) === shardIndex) return request;
 		return { ...rest, vector: vectors.get(id)! };
 	}

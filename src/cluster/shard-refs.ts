@@ -15,6 +15,7 @@ export function shardRefsOf(record: CollectionRecord, isClusterMode: boolean): r
 		index: record.index,
 		hnsw: record.hnsw,
 		payloadIndexes: record.payload_indexes,
+		...lexicalOf(record),
 		isReplicated: isClusterMode,
 	};
 	return Array.from({ length: record.shards }, (_, shardIndex) => ({
@@ -24,4 +25,9 @@ export function shardRefsOf(record: CollectionRecord, isClusterMode: boolean): r
 		config,
 		configRevision: record.revision,
 	}));
+}
+
+function lexicalOf({ text }: CollectionRecord): Pick<ShardConfig, "lexical"> {
+	if (text === undefined || text.fields.length === 0) return {};
+	return { lexical: { fields: text.fields, language: text.language } };
 }

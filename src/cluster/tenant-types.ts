@@ -34,9 +34,12 @@ export interface Collection {
 		consistency?: Consistency,
 	): Promise<readonly (StoredVector | undefined)[]>;
 	count(filter: Filter | undefined, consistency?: Consistency): Promise<number>;
-	/** In id order over all shards. `cursor` is opaque, made by the page before; VALIDATION_FAILED when it is not. */
+	/**
+	 * In id order over all shards. `cursor` is opaque, made by the page before; VALIDATION_FAILED when it is not. Instead of it, `after` may
+	 * name an id, which need not be there.
+	 */
 	scroll(
-		request: ReadOptions & { filter?: Filter; limit: number; cursor?: string },
+		request: ReadOptions & { filter?: Filter; limit: number; cursor?: string; after?: VectorId },
 		consistency?: Consistency,
 	): Promise<{ vectors: readonly StoredVector[]; cursor: string | null }>;
 	/** One answer a request, each merged over the shards. */

@@ -11,6 +11,7 @@ import {
 	quantizationSchema,
 	tenantIdSchema,
 } from "../base/schemas.ts";
+import { textSettingsSchema } from "../base/text-settings.ts";
 
 /** Records of the HiveHub protocol (CONTRACT section 6). `revision` is raised only by the hub: higher is newer. */
 
@@ -71,6 +72,8 @@ export const collectionRecordSchema = z.strictObject({
 	topology_version: z.int().min(0).optional(),
 	hnsw: hnswSchema,
 	payload_indexes: z.record(z.string(), payloadIndexTypeSchema),
+	/** Absent: the collection knows vectors only. */
+	text: textSettingsSchema.optional(),
 	created_at: z.string(),
 	revision: z.int(),
 });

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isErrorCode } from "../base/errors.ts";
+import { textSettingsSchema } from "../base/text-settings.ts";
 import {
 	collectionRecordSchema,
 	keyRecordSchema,
@@ -32,6 +33,7 @@ export const keyAnswer = z.object({
 export const collectionAnswer = z.object({
 	...collectionRecordSchema.shape,
 	hnsw: z.object(collectionRecordSchema.shape.hnsw.shape),
+	text: z.object(textSettingsSchema.shape).optional(),
 });
 
 export const keyLookupAnswer = z.object({ key: keyAnswer, tenant: tenantAnswer });

@@ -23,6 +23,7 @@ import { HintFolder } from "../cluster/repair/hint-storage.ts";
 import { REPAIR_LIMITS } from "../cluster/repair/repair-limits.ts";
 import { nodeTag } from "../cluster/replication/version-clock.ts";
 import { copiesOfShard } from "../cluster/shard-copies.ts";
+import { DocumentShelf } from "../documents/document-shelf.ts";
 import type { HeardMark } from "../hub/hub-directory.ts";
 import { HubWebhooks } from "../hub/hub-webhook.ts";
 import type { RateLimits } from "../hub/models.ts";
@@ -43,6 +44,7 @@ import { watchCertificate } from "./certificate-watcher.ts";
 import { NodeClusterControl } from "./cluster-control.ts";
 import { ClusterMember } from "./cluster-member.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
+import { openEmbedder } from "./embedding-parts.ts";
 import { openClusterSecret } from "./folder-secrets.ts";
 import { followHub } from "./hub-follower.ts";
 import { openHubLink, usesHubOfMember } from "./hub-link.ts";
@@ -358,6 +360,12 @@ async function startOn(
 			dropTenant: (tenantId) => tenants.sweepTenant(tenantId),
 			countSearch: (seconds) => metrics.countSearch(seconds),
 			metricsText: () => metrics.render(),
+			embedder: openEmbedder(settings, parts),
+			documents: new DocumentShelf({
+				clock,
+				random,
+				onLeftover: (facts) => log.warn(facts, "chunks of a document that is no more could not be removed yet"),
+			}),
 			metricsAdmits: (authorization) => door.admits(authorization),
 		},
 	});

@@ -17,8 +17,6 @@ export interface Leaf<T> {
 	readonly offender?: (value: unknown) => string | undefined;
 	/** What `config show` may print of it. Absent: all. */
 	readonly mask?: (value: T) => string;
-	/** The function comes with a later version, and going on without it would mislead: only the default is taken. */
-	readonly refused?: true;
 	/** The function comes with a later version, and going without it endangers nothing: any value is taken, with a warning. */
 	readonly idle?: true;
 }
@@ -116,9 +114,6 @@ function textList(
 
 const secret = (setting: Leaf<string | undefined>): Leaf<string | undefined> => ({ ...setting, mask: () => MASK });
 
-/** Accepted at its default alone: to go on without its function would mislead. */
-const later = <T>(setting: Leaf<T>): Leaf<T> => ({ ...setting, refused: true });
-
 const idle = <T>(setting: Leaf<T>): Leaf<T> => ({ ...setting, idle: true });
 
 const isFilled = (value: string) => value.trim() !== "" && !value.includes("\0");
@@ -131,6 +126,10 @@ function isHttpUrl(value: string): boolean {
 function isDatabase(value: string): boolean {
 	return value === "sqlite" || /^postgres(ql)?:\/\/./.test(value);
 }
+
+const isBearerToken = (value: string) => /^[\x21-\x7e]{1,4096}$/.test(value);
+
+const MODEL_NAME_LENGTH_MAX = 200;
 
 const isRedisAddress = (value: string) => /^(redis|rediss|valkey|valkeys):\/\/./.test(value) && URL.canParse(value);
 
@@ -256,11 +255,18 @@ export const SETTINGS_SCHEMA = {
 		max_cost: idle(number(1_000, 1, 1_000_000)),
 	},
 	embedding: {
-		provider: later(oneOf("none", ["none", "openai", "onnx"])),
-		url: later(optionalText("an http:// or https:// address", isHttpUrl)),
-		model: later(optionalText("the name of a model", isFilled)),
-		api_key: later(secret(optionalText("a key", isFilled))),
-		dimension: later(optionalNumber(1, LIMITS.dimensionMax)),
+		/** `onnx` is known by name, and refused. */
+		provider: oneOf("none", ["none", "openai", "onnx"]),
+		/** Of the API, as clients of OpenAI take it: `/embeddings` is added. */
+		url: {
+			...optionalText("an http:// or https:// address", isHttpUrl),
+			mask: (address: string | undefined) => maskPassword(address ?? ""),
+		},
+		model: optionalText("the name of a model", (value) => isFilled(value) && value.length <= MODEL_NAME_LENGTH_MAX),
+		/** Sent as a bearer token. */
+		api_key: secret(optionalText("a key of printable ASCII characters without spaces", isBearerToken)),
+		/** Of the model's vectors; the provider is asked once where it is left out. */
+		dimension: optionalNumber(1, LIMITS.dimensionMax),
 	},
 	audit: {
 		enabled: flag(true),

@@ -127,8 +127,6 @@ export function loadSettings(sources: SettingsSources): Settings {
 			problems.push(
 				`${assignment.origin}: ${assignment.path}: expected ${leaf.expected}, found ${found(leaf, assignment.value)}`,
 			);
-		} else if (leaf.refused === true && !Bun.deepEquals(value, leaf.initial)) {
-			problems.push(`${assignment.origin}: ${unsupported(assignment.path, leaf, value)}`);
 		} else {
 			values.set(assignment.path, value);
 			origins.set(assignment.path, assignment.origin);
@@ -212,15 +210,6 @@ function found(leaf: AnyLeaf, value: unknown): string {
 	return typeof value === "string" ? `"${value}"` : String(value);
 }
 
-function unsupported(path: string, leaf: AnyLeaf, value: unknown): string {
-	const initial = leaf.initial;
-	const remedy =
-		initial === undefined || (Array.isArray(initial) && initial.length === 0)
-			? "leave it out"
-			: `leave it out or at ${String(initial)}`;
-	return `${path}: ${found(leaf, value)} is not supported by this version; ${remedy}`;
-}
-
 function masked(leaf: AnyLeaf, value: unknown): unknown {
 	return value === undefined || leaf.mask === undefined ? value : leaf.mask(value);
 }
@@ -299,6 +288,7 @@ function* crossChecks(
 	} else if (hub.mode === "remote") {
 		yield `${say("hub.mode")}: a hub of its own cannot be remote; leave it at embedded`;
 	}
+	if (purpose === "node") yield* embeddingChecks(settings.embedding, say);
 	if (purpose === "node" && cluster.enabled && cluster.secret_file !== undefined) {
 		const unreadable = whyUnreadable(cluster.secret_file);
 		if (unreadable !== undefined) yield `${say("cluster.secret_file")}: ${cluster.secret_file}: ${unreadable}`;
@@ -309,6 +299,26 @@ function* crossChecks(
 		if (server.tls[other] === undefined) yield `${say(`server.tls.${one}`)}: TLS also needs server.tls.${other}`;
 		const unreadable = whyUnreadable(path);
 		if (unreadable !== undefined) yield `${say(`server.tls.${one}`)}: ${path}: ${unreadable}`;
+	}
+}
+
+function* embeddingChecks(
+	embedding: SettingsValues["embedding"],
+	say: (path: SettingPath) => string,
+): Generator<string> {
+	if (embedding.provider === "onnx") {
+		yield `${say("embedding.provider")}: onnx is not supported by this version; serve the model with an OpenAI-compatible server, ` +
+			"such as Ollama, and set embedding.provider: openai";
+	} else if (embedding.provider === "openai") {
+		for (const key of ["url", "model"] as const) {
+			if (embedding[key] === undefined) yield `${say("embedding.provider")}: openai needs embedding.${key}`;
+		}
+	} else {
+		for (const key of ["url", "model", "api_key", "dimension"] as const) {
+			if (embedding[key] !== undefined) {
+				yield `${say(`embedding.${key}`)}: has no effect while embedding.provider is none; set embedding.provider: openai, or leave it out`;
+			}
+		}
 	}
 }
 

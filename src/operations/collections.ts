@@ -11,9 +11,11 @@ import {
 	payloadIndexTypeSchema,
 	quantizationSchema,
 } from "../base/schemas.ts";
+import { textSettingsSchema } from "../base/text-settings.ts";
 import type { Collection, Tenant } from "../cluster/tenant-types.ts";
 import type { CollectionRecord } from "../hub/models.ts";
 import { collectionField, definedFields } from "./input-fields.ts";
+import { newDimension, newTextField, textSettings } from "./new-text.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
 
 /** Collections whose counts are asked for at the same time when all are listed. */
@@ -30,6 +32,7 @@ const collectionInfoSchema = z.strictObject({
 	replicas: z.int(),
 	hnsw: z.strictObject({ m: z.int(), ef_construction: z.int(), ef_search: z.int() }),
 	payload_indexes: z.record(z.string(), payloadIndexTypeSchema),
+	text: textSettingsSchema.optional().describe("how text is treated; absent: the collection knows vectors only"),
 	vectors: z.int().nullable().describe("vectors stored; null when the collection is damaged or unreachable"),
 	bytes: z.int().nullable().describe("bytes the storage quota counts"),
 	disk_bytes: z.int().nullable(),
@@ -90,6 +93,7 @@ function describe(record: CollectionRecord): Omit<CollectionInfo, keyof Collecti
 		replicas: record.replicas,
 		hnsw: record.hnsw,
 		payload_indexes: record.payload_indexes,
+		...(record.text !== undefined && { text: record.text }),
 		created_at: record.created_at,
 	};
 }
@@ -136,6 +140,8 @@ const createCollection = defineOperation({
 			.int()
 			.min(1)
 			.max(LIMITS.dimensionMax)
+			.optional()
+			.describe("may be left out with a `text.provider`, which knows it")
 			.meta({ examples: [384] }),
 		metric: metricSchema.default("cosine"),
 		quantization: quantizationSchema.default("f16"),
@@ -143,12 +149,18 @@ const createCollection = defineOperation({
 		shards: z.int().min(1).max(LIMITS.shardCountMax).default(1),
 		replicas: z.int().min(1).max(LIMITS.replicaCountMax).optional().describe("default: the cluster's"),
 		hnsw: hnswSchema.prefault({}),
+		text: newTextField,
 	}),
 	output: collectionInfoSchema,
 	rest: { method: "POST", path: "/collections", body: "json", status: 201 },
-	async run({ tenant, services }, input) {
+	async run(context, input) {
+		const { tenant, services } = context;
+		const { text, ...vectors } = input;
+		const settings = text === undefined ? undefined : textSettings(text, services.embedder);
 		const collection = await tenant.createCollection({
-			...input,
+			...vectors,
+			dimension: await newDimension(input.dimension, settings, context),
+			...(settings !== undefined && { text: settings }),
 			replicas: input.replicas ?? services.defaultReplicaCount,
 			payload_indexes: {},
 		});

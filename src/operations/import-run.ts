@@ -2,7 +2,8 @@ import { type ErrorCode, HiveError } from "../base/errors.ts";
 import { newVectorId, type RandomBytes, type VectorId } from "../base/ids.ts";
 import type { Consistency } from "../base/schemas.ts";
 import type { Collection } from "../cluster/tenant-types.ts";
-import { packEntries, parseVectorEntry, type VectorEntry } from "./vector-entry.ts";
+import type { EmbedTexts } from "./text-vectors.ts";
+import { embedEntries, type ParsedEntry, packEntries, parseVectorEntry, type VectorEntry } from "./vector-entry.ts";
 
 /** A line as the adapter read it, or why it could not (too long, not UTF-8). Lines count from 1. */
 export type ImportLine =
@@ -20,12 +21,20 @@ const BATCHES_IN_FLIGHT_MAX = 2;
 const REPORTED_LINES_MAX = 1_000;
 
 /** A batch on its way; never rejects, so that none is left unheard. */
-type Written = Promise<{ readonly vectorCount: number } | { readonly error: unknown }>;
+type Written = Promise<
+	{ readonly vectorCount: number; readonly badLines: readonly BadLine[] } | { readonly error: unknown }
+>;
+
+interface BadLine {
+	readonly line: number;
+	readonly error: HiveError;
+}
 
 /**
  * Imports lines batch by batch, at most two batches on their way: whoever reads the progress slowly slows the import down.
  *
  * @param onWritten told how many vectors each batch wrote.
+ * @param embed makes vectors of lines that have texts
  * @param consistency of every batch; absent: the node's setting.
  * @returns progress after each batch and at least every 1,000 lines, each bad line, and `done` at the end.
  * @throws what stopped it, the last progress before that telling what was imported.
@@ -35,12 +44,14 @@ export async function* importLines(
 	collection: Collection,
 	random: RandomBytes,
 	onWritten: (vectorCount: number) => void,
+	embed: EmbedTexts,
 	consistency?: Consistency,
 ): AsyncGenerator<ImportProgress> {
 	const { record } = collection;
 	const newId = (): VectorId => newVectorId(random);
 	const inFlight: Written[] = [];
-	let batch: VectorEntry[] = [];
+	let batch: ParsedEntry[] = [];
+	let batchLines: number[] = [];
 	let batchChars = 0;
 	let imported = 0;
 	let failed = 0;
@@ -51,23 +62,38 @@ export async function* importLines(
 		linesSinceProgress = 0;
 		return { imported, failed, line };
 	};
-	const startBatch = (): void => {
-		const lineCount = batch.length;
-		const written = collection.upsert(packEntries(batch, record.dimension), consistency).then(
-			({ affectedCount }) => {
+	const write = async (parsed: readonly ParsedEntry[], lineNumbers: readonly number[]): Promise<Awaited<Written>> => {
+		try {
+			const badLines: BadLine[] = [];
+			const good: VectorEntry[] = [];
+			for (const [index, entry] of (await embedEntries(parsed, record, embed, () => "")).entries()) {
+				if (entry instanceof HiveError) badLines.push({ line: lineNumbers[index]!, error: entry });
+				else good.push(entry);
+			}
+			if (good.length > 0) {
+				const { affectedCount } = await collection.upsert(packEntries(good, record.dimension), consistency);
 				onWritten(affectedCount);
-				return { vectorCount: lineCount };
-			},
-			(error: unknown) => ({ error }),
-		);
-		inFlight.push(written);
+			}
+			return { vectorCount: good.length, badLines };
+		} catch (error) {
+			return { error };
+		}
+	};
+	const startBatch = (): void => {
+		inFlight.push(write(batch, batchLines));
 		batch = [];
+		batchLines = [];
 		batchChars = 0;
 	};
-	const settleOldest = async (): Promise<void> => {
+	/** Yields the lines whose texts turned out to be of no use. */
+	const settleOldest = async function* (): AsyncGenerator<ImportProgress> {
 		const settled = await inFlight.shift()!;
 		if ("error" in settled) throw settled.error;
 		imported += settled.vectorCount;
+		for (const bad of settled.badLines) {
+			failed++;
+			if (failed <= REPORTED_LINES_MAX) yield badLine(bad.line, bad.error);
+		}
 	};
 
 	try {
@@ -80,10 +106,11 @@ export async function* importLines(
 				if (failed <= REPORTED_LINES_MAX) yield badLine(line, entry);
 			} else if (entry !== undefined && "text" in next) {
 				batch.push(entry);
+				batchLines.push(line);
 				batchChars += next.text.length;
 			}
 			if (batch.length === BATCH_LINES_MAX || batchChars >= BATCH_CHARS_MAX) {
-				if (inFlight.length === BATCHES_IN_FLIGHT_MAX) await settleOldest();
+				if (inFlight.length === BATCHES_IN_FLIGHT_MAX) yield* settleOldest();
 				startBatch();
 				yield progress();
 			} else if (linesSinceProgress >= BATCH_LINES_MAX) {
@@ -91,12 +118,14 @@ export async function* importLines(
 			}
 		}
 		if (batch.length > 0) startBatch();
-		while (inFlight.length > 0) await settleOldest();
+		while (inFlight.length > 0) yield* settleOldest();
 		yield { done: true, imported, failed };
 	} catch (error) {
 		// What is on its way may still arrive, and counts.
 		for (const settled of await Promise.all(inFlight.splice(0))) {
-			if (!("error" in settled)) imported += settled.vectorCount;
+			if ("error" in settled) continue;
+			imported += settled.vectorCount;
+			failed += settled.badLines.length;
 		}
 		yield progress();
 		throw error;
@@ -110,7 +139,7 @@ function readEntry(
 	next: ImportLine,
 	rule: Collection["record"],
 	newId: () => VectorId,
-): VectorEntry | HiveError | undefined {
+): ParsedEntry | HiveError | undefined {
 	if ("error" in next) return new HiveError("VALIDATION_FAILED", next.error, { field: "line" });
 	let value: unknown;
 	try {

@@ -7,6 +7,8 @@ import type { UsageMeter } from "../access/usage-meter.ts";
 import type { Clock } from "../base/clock.ts";
 import type { NodeId, RandomBytes, TenantId } from "../base/ids.ts";
 import type { TenantUsage } from "../cluster/tenant-types.ts";
+import type { DocumentShelf } from "../documents/document-shelf.ts";
+import type { TextEmbedder } from "../embedding/text-embedder.ts";
 import type { HubDirectory } from "../hub/hub-client-types.ts";
 import type { HubWebhooks } from "../hub/hub-webhook.ts";
 import type { RateLimits } from "../hub/models.ts";
@@ -136,6 +138,9 @@ export interface NodeServices {
 	/** undefined: HiveHub may not push. */
 	readonly webhooks: HubWebhooks | undefined;
 	readonly cluster: ClusterControl;
+	/** undefined: this node makes no vectors of texts. */
+	readonly embedder: TextEmbedder | undefined;
+	readonly documents: DocumentShelf;
 	/** What one tenant, not necessarily the caller's, has stored. For admin operations. */
 	usageOf(tenantId: TenantId): Promise<TenantUsage>;
 	/** Removes everything of a tenant from disk. Idempotent. */

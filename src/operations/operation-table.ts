@@ -1,6 +1,7 @@
 import { AUDIT_OPERATIONS } from "./audit.ts";
 import { CLUSTER_OPERATIONS } from "./cluster.ts";
 import { COLLECTION_OPERATIONS } from "./collections.ts";
+import { DOCUMENT_OPERATIONS } from "./documents.ts";
 import { HEALTH_OPERATIONS } from "./health.ts";
 import { HUB_WEBHOOK_OPERATIONS } from "./hub-webhook.ts";
 import { KEY_OPERATIONS } from "./keys.ts";
@@ -19,6 +20,7 @@ export const OPERATIONS: readonly AnyOperation[] = [
 	...VECTOR_OPERATIONS,
 	...SEARCH_OPERATIONS,
 	...TRANSFER_OPERATIONS,
+	...DOCUMENT_OPERATIONS,
 	...PAYLOAD_INDEX_OPERATIONS,
 	...USAGE_OPERATIONS,
 	...CLUSTER_OPERATIONS,

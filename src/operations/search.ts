@@ -1,78 +1,49 @@
 import { z } from "zod";
 import { HiveError } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
-import { type Consistency, vectorIdSchema } from "../base/schemas.ts";
-import { parseVector, requireFit, type VectorRule } from "../base/vector.ts";
+import type { Consistency } from "../base/schemas.ts";
+import { requireFit } from "../base/vector.ts";
 import type { Collection } from "../cluster/tenant-types.ts";
-import type { SearchAnswer, SearchPlan, SearchRequest } from "../storage/shard-types.ts";
-import {
-	collectionField,
-	filterField,
-	readConsistencyField,
-	vectorField,
-	withPayloadField,
-	withVectorField,
-} from "./input-fields.ts";
+import type { CollectionRecord } from "../hub/models.ts";
+import type { Hit } from "../storage/shard-types.ts";
+import { collectionField, readConsistencyField } from "./input-fields.ts";
 import { type AnyOperation, defineOperation, type NodeServices } from "./node-services.ts";
+import type { OperationContext } from "./operation.ts";
+import {
+	checkQuery,
+	planSchema,
+	queryFields,
+	type SearchQuery,
+	type SearchTask,
+	searchQuerySchema,
+} from "./search-task.ts";
+import { embedderFor, inField } from "./text-vectors.ts";
 import { type HitAnswer, hitAnswer, hitAnswerSchema } from "./vector-answer.ts";
 
-const queryFields = {
-	vector: vectorField,
-	id: vectorIdSchema.optional().describe("search with a stored vector, which is not among the results"),
-	limit: z.int().min(1).max(LIMITS.topKMax).default(LIMITS.topKDefault),
-	offset: z.int().min(0).max(LIMITS.searchOffsetMax).default(0),
-	filter: filterField,
-	ef_search: z.int().min(1).max(LIMITS.efSearchMax).optional().describe("default: the collection's"),
-	exact: z.boolean().default(false).describe("compare with every vector instead of asking the graph"),
-	score_threshold: z.number().optional().describe("leave out what scores worse"),
-	with_payload: withPayloadField,
-	with_vector: withVectorField,
-	consistency: readConsistencyField,
-	explain: z.boolean().default(false).describe("answer which plan ran"),
-};
+type Context = Pick<OperationContext<NodeServices>, "tenant" | "signal" | "services">;
 
-const searchQuerySchema = z.strictObject(queryFields);
-type SearchQuery = z.infer<typeof searchQuerySchema>;
+const results = (hits: readonly Hit[], query: SearchQuery): HitAnswer[] =>
+	hits.slice(query.offset, query.offset + query.limit).map(hitAnswer);
 
-const planSchema = z.strictObject({
-	kind: z.enum(["exact", "hnsw", "filter_exact", "hnsw_filtered", "empty"]),
-	candidates: z.int().describe("vectors that were compared or offered by the graph"),
-	ef_search: z.int().optional(),
-	tail: z.int().optional().describe("vectors searched exactly because the graph does not hold them yet"),
-});
-
-/** @throws VALIDATION_FAILED, INVALID_VECTOR, DIMENSION_MISMATCH, naming fields under `place`. */
-function searchRequest(query: SearchQuery, rule: VectorRule, place: string): SearchRequest {
-	if ((query.vector === undefined) === (query.id === undefined)) {
-		const field = `${place}vector`;
-		throw new HiveError("VALIDATION_FAILED", `${field}: give either vector or id`, { field });
-	}
-	const request: { -readonly [K in keyof SearchRequest]: SearchRequest[K] } = {
-		k: query.offset + query.limit,
-		exact: query.exact,
-		withPayload: query.with_payload,
-		withVector: query.with_vector,
-	};
-	if (query.vector !== undefined) {
-		request.vector = parseVector(query.vector, `${place}vector`);
-		requireFit(request.vector, rule, `${place}vector`, "the query");
-	}
-	if (query.id !== undefined) request.id = query.id;
-	if (query.filter !== undefined) request.filter = query.filter;
-	if (query.ef_search !== undefined) request.efSearch = query.ef_search;
-	if (query.score_threshold !== undefined) request.scoreThreshold = query.score_threshold;
-	return request;
+/** The queries, checked, with vectors made of their texts. @param places before the names of fields in errors, one a query */
+async function searchTasks(
+	context: Context,
+	record: CollectionRecord,
+	queries: readonly SearchQuery[],
+	places: readonly string[],
+): Promise<readonly SearchTask[]> {
+	const checked = queries.map((query, index) => checkQuery(query, record, places[index]!));
+	const wanted = checked.flatMap(({ embed }) => embed ?? []);
+	const vectors = await embedderFor(context, record)(wanted.map(({ text }) => text));
+	let next = 0;
+	return checked.map(({ embed, task }) => {
+		if (embed === undefined) return task(undefined);
+		const vector = vectors[next++]!;
+		if (vector instanceof HiveError) throw inField(vector, embed.field);
+		requireFit(vector, record, embed.field, `the vector of ${embed.field}`);
+		return task(vector);
+	});
 }
-
-const results = (answer: SearchAnswer, query: SearchQuery): HitAnswer[] =>
-	answer.hits.slice(query.offset, query.offset + query.limit).map(hitAnswer);
-
-const planAnswer = (plan: SearchPlan): z.infer<typeof planSchema> => ({
-	kind: plan.kind,
-	candidates: plan.candidateCount,
-	...(plan.efSearch === undefined ? {} : { ef_search: plan.efSearch }),
-	...(plan.tailCount === undefined ? {} : { tail: plan.tailCount }),
-});
 
 /** Times the search itself; what was not answered is not counted. */
 async function timed<T>(services: NodeServices, search: () => Promise<T>): Promise<{ answer: T; tookMs: number }> {
@@ -85,7 +56,10 @@ async function timed<T>(services: NodeServices, search: () => Promise<T>): Promi
 
 const searchOne = defineOperation({
 	name: "search.query",
-	summary: "Find the vectors nearest to a vector",
+	summary: "Find the vectors nearest to a vector, documents by their words, or both",
+	description:
+		"`score`, higher first: cosine similarity, inner product, BM25 for words, or what a hybrid search makes of both; the " +
+		"distance in a euclidean collection, lower first.",
 	scope: "tenant",
 	permissions: ["ADMIN", "READ_WRITE", "READ_ONLY", "MCP"],
 	input: z.strictObject({ collection: collectionField, ...queryFields }),
@@ -95,38 +69,38 @@ const searchOne = defineOperation({
 		plan: planSchema.optional().describe("with `explain: true`"),
 	}),
 	rest: { method: "POST", path: "/collections/{collection}/search", body: "json" },
-	async run({ tenant, services }, input) {
+	async run(context, input) {
+		const { tenant, services } = context;
 		const collection = await tenant.collection(input.collection);
-		const request = searchRequest(input, collection.record, "");
-		const { answer, tookMs } = await timed(services, () => collection.search([request], input.consistency));
+		const tasks = await searchTasks(context, collection.record, [input], [""]);
+		const { answer, tookMs } = await timed(services, () => searchAll(collection, tasks, [input.consistency]));
 		services.meter.countSearches(tenant.id, 1);
-		const found = answer[0]!;
-		return {
-			results: results(found, input),
-			took_ms: tookMs,
-			...(input.explain ? { plan: planAnswer(found.plan) } : {}),
-		};
+		const { hits, plan } = answer[0]!;
+		return { results: results(hits, input), took_ms: tookMs, ...(input.explain ? { plan } : {}) };
 	},
 });
 
-/** @param consistencies one a request. @returns answers in the order of the requests */
+/** @param consistencies one a task. @returns what each task found, in their order */
 async function searchAll(
 	collection: Collection,
-	requests: readonly SearchRequest[],
+	tasks: readonly SearchTask[],
 	consistencies: readonly (Consistency | undefined)[],
-): Promise<readonly SearchAnswer[]> {
-	const answers: SearchAnswer[] = [];
+): Promise<readonly ReturnType<SearchTask["found"]>[]> {
+	const found: ReturnType<SearchTask["found"]>[] = [];
 	await Promise.all(
 		[...new Set(consistencies)].map(async (consistency) => {
-			const places = requests.flatMap((_, index) => (consistencies[index] === consistency ? [index] : []));
-			const found = await collection.search(
-				places.map((place) => requests[place]!),
-				consistency,
-			);
-			for (const [index, place] of places.entries()) answers[place] = found[index]!;
+			const places = tasks.flatMap((_, index) => (consistencies[index] === consistency ? [index] : []));
+			const requests = places.flatMap((place) => tasks[place]!.requests);
+			const answers = await collection.search(requests, consistency);
+			let next = 0;
+			for (const place of places) {
+				const task = tasks[place]!;
+				found[place] = task.found(answers.slice(next, next + task.requests.length));
+				next += task.requests.length;
+			}
 		}),
 	);
-	return answers;
+	return found;
 }
 
 const searchBatch = defineOperation({
@@ -145,25 +119,24 @@ const searchBatch = defineOperation({
 		plans: z.array(planSchema).optional().describe("one a search, when any of them asks to `explain`"),
 	}),
 	rest: { method: "POST", path: "/collections/{collection}/search/batch", body: "json" },
-	async run({ tenant, services }, input) {
+	async run(context, input) {
+		const { tenant, services } = context;
+		const { searches } = input;
 		const collection = await tenant.collection(input.collection);
-		const requests = input.searches.map((query, index) =>
-			searchRequest(query, collection.record, `searches[${index}].`),
-		);
+		const places = searches.map((_, index) => `searches[${index}].`);
+		const tasks = await searchTasks(context, collection.record, searches, places);
 		const { answer, tookMs } = await timed(services, () =>
 			searchAll(
 				collection,
-				requests,
-				input.searches.map((query) => query.consistency ?? input.consistency),
+				tasks,
+				searches.map((query) => query.consistency ?? input.consistency),
 			),
 		);
-		services.meter.countSearches(tenant.id, requests.length);
+		services.meter.countSearches(tenant.id, searches.length);
 		return {
-			results: answer.map((found, index) => results(found, input.searches[index]!)),
+			results: answer.map(({ hits }, index) => results(hits, searches[index]!)),
 			took_ms: tookMs,
-			...(input.searches.some((query) => query.explain)
-				? { plans: answer.map((found) => planAnswer(found.plan)) }
-				: {}),
+			...(searches.some((query) => query.explain) ? { plans: answer.map(({ plan }) => plan) } : {}),
 		};
 	},
 });

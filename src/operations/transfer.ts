@@ -6,6 +6,7 @@ import type { StoredVector } from "../storage/shard-types.ts";
 import { type ImportLine, importLines } from "./import-run.ts";
 import { collectionField, writeConsistencyField } from "./input-fields.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
+import { embedderFor } from "./text-vectors.ts";
 import { type VectorAnswer, vectorAnswer, vectorAnswerSchema } from "./vector-answer.ts";
 
 /** What one page of an export should hold in memory. */
@@ -31,7 +32,7 @@ const importVectors = defineOperation({
 	name: "vectors.import",
 	summary: "Import vectors from NDJSON, one a line, in bounded memory",
 	description:
-		'Each line is `{"id"?, "vector", "payload"?}`. Answers NDJSON while it goes on: progress, each bad line by its number, and ' +
+		'Each line is `{"id"?, "vector" or "text", "payload"?}`. Answers NDJSON while it goes on: progress, each bad line by its number, and ' +
 		"at the end `done`. Good lines are imported whether or not others are bad.",
 	scope: "tenant",
 	permissions: ["ADMIN", "READ_WRITE", "MCP"],
@@ -48,11 +49,13 @@ const importVectors = defineOperation({
 		body: "ndjson",
 		answer: "ndjson",
 	},
-	async run({ tenant, services }, input) {
+	async run(context, input) {
+		const { tenant, services } = context;
 		const collection = await tenant.collection(input.collection);
 		const lines = input.lines as AsyncIterable<ImportLine>;
 		const count = (vectorCount: number): void => services.meter.countVectorsWritten(tenant.id, vectorCount);
-		return importLines(lines, collection, services.random, count, input.consistency);
+		const embed = embedderFor(context, collection.record);
+		return importLines(lines, collection, services.random, count, embed, input.consistency);
 	},
 });
 

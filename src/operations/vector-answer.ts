@@ -14,7 +14,11 @@ export const vectorAnswerSchema = z.strictObject({
 });
 
 export const hitAnswerSchema = vectorAnswerSchema.extend({
-	score: z.number().describe("cosine similarity or inner product, higher first; euclidean distance, lower first"),
+	score: z
+		.number()
+		.describe(
+			"cosine similarity, inner product, BM25 or what a hybrid search makes of both, higher first; euclidean distance, lower first",
+		),
 });
 
 export interface VectorAnswer {

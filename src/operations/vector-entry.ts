@@ -1,8 +1,11 @@
 import { HiveError } from "../base/errors.ts";
 import type { VectorId } from "../base/ids.ts";
 import { LIMITS } from "../base/limits.ts";
+import { keptTextField } from "../base/text-settings.ts";
 import { parseVector, requireFit, type VectorRule } from "../base/vector.ts";
+import type { CollectionRecord } from "../hub/models.ts";
 import type { UpsertBatch } from "../storage/shard-types.ts";
+import { type EmbedTexts, inField, requireText } from "./text-vectors.ts";
 
 /** One vector to be written, checked. */
 export interface VectorEntry {
@@ -12,31 +15,94 @@ export interface VectorEntry {
 	readonly payload: string | undefined;
 }
 
+/** As it came, checked. Of `vector` and `text` there is one. */
+export interface ParsedEntry {
+	readonly id: VectorId;
+	readonly vector: Float32Array | undefined;
+	readonly text: string | undefined;
+	/** JSON text of an object, which has the text in it. */
+	readonly payload: string | undefined;
+}
+
+/** What a collection says about the entries it takes. */
+export type EntryRule = VectorRule & Pick<CollectionRecord, "text">;
+
 const UTF8_BYTES_PER_CHAR_MAX = 3;
 
 const invalid = (field: string, reason: string): HiveError =>
 	new HiveError("VALIDATION_FAILED", `${field} ${reason}`, { field });
 
 /**
- * Checks `{"id"?, "vector", "payload"?}` by hand: this runs for each of millions of vectors.
+ * Checks `{"id"?, "vector" | "text", "payload"?}` by hand: this runs for each of millions of vectors.
  *
  * @param place where it stands in the request, `vectors[3]`, or "" for a line of its own.
  * @throws VALIDATION_FAILED, INVALID_VECTOR, DIMENSION_MISMATCH, each naming its field.
  */
-export function parseVectorEntry(value: unknown, place: string, rule: VectorRule, newId: () => VectorId): VectorEntry {
+export function parseVectorEntry(value: unknown, place: string, rule: EntryRule, newId: () => VectorId): ParsedEntry {
 	if (!isPlainObject(value))
-		throw invalid(place === "" ? "line" : place, 'must be an object {"id", "vector", "payload"}');
+		throw invalid(place === "" ? "line" : place, 'must be an object {"id", "vector" or "text", "payload"}');
 	const at = place === "" ? "" : `${place}.`;
 	for (const name in value) {
-		if (name !== "id" && name !== "vector" && name !== "payload") {
+		if (name !== "id" && name !== "vector" && name !== "text" && name !== "payload") {
 			throw invalid(`${at}${shorten(name)}`, "is not a known field");
 		}
 	}
-	if (value.vector === undefined) throw invalid(`${at}vector`, "is missing");
+	if (value.vector === undefined && value.text === undefined) throw invalid(`${at}vector`, "is missing");
 	const id = value.id === undefined ? newId() : requireVectorId(value.id, `${at}id`);
+	if (value.text !== undefined) {
+		if (value.vector !== undefined) throw invalid(`${at}text`, "must not stand beside vector: give one of them");
+		const text = requireText(value.text, rule, `${at}text`);
+		return { id, vector: undefined, text, payload: payloadWithText(value.payload, text, rule, `${at}payload`) };
+	}
 	const vector = parseVector(value.vector, `${at}vector`);
 	requireFit(vector, rule, `${at}vector`);
-	return { id, vector, payload: payloadText(value.payload, `${at}payload`) };
+	return { id, vector, text: undefined, payload: payloadText(value.payload, `${at}payload`) };
+}
+
+/**
+ * Gives entries with a text the vector of it, all in one request to the provider.
+ *
+ * @param placeOf where the entry with that index stands, as in `parseVectorEntry`
+ * @returns each entry, or why its text has no vector
+ * @throws what `embed` throws
+ */
+export async function embedEntries(
+	entries: readonly ParsedEntry[],
+	rule: EntryRule,
+	embed: EmbedTexts,
+	placeOf: (index: number) => string,
+): Promise<readonly (VectorEntry | HiveError)[]> {
+	const texts = entries.flatMap(({ text }) => (text === undefined ? [] : [text]));
+	if (texts.length === 0) return entries as readonly VectorEntry[];
+	const vectors = await embed(texts);
+	let next = 0;
+	return entries.map(({ id, vector, payload }, index) => {
+		if (vector !== undefined) return { id, vector, payload };
+		const place = placeOf(index);
+		const field = place === "" ? "text" : `${place}.text`;
+		const made = vectors[next++]!;
+		if (made instanceof HiveError) return inField(made, field);
+		try {
+			requireFit(made, rule, field, `the vector of ${field}`);
+		} catch (error) {
+			if (error instanceof HiveError) return error;
+			throw error;
+		}
+		return { id, vector: made, payload };
+	});
+}
+
+/** Keeps the text where the collection's words are searched, unless the caller has put something there. */
+export function payloadWithText(
+	payload: unknown,
+	text: string,
+	{ text: settings }: Pick<CollectionRecord, "text">,
+	field: string,
+): string | undefined {
+	const key = keptTextField(settings ?? { fields: [] });
+	if (payload !== undefined && payload !== null && !isPlainObject(payload)) return payloadText(payload, field);
+	const given = payload ?? {};
+	return payloadText(Object.hasOwn(given, key) ? given : { ...given, [key]: text }, field);
 }
 
 /** Packs entries for the shards; of entries with the same id the last one counts. */

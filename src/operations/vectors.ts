@@ -19,8 +19,9 @@ import {
 	writeConsistencyField,
 } from "./input-fields.ts";
 import { type AnyOperation, defineOperation } from "./node-services.ts";
+import { embedderFor, embedOne, requireText, TEXT_JSON_SCHEMA, textField } from "./text-vectors.ts";
 import { vectorAnswer, vectorAnswerSchema } from "./vector-answer.ts";
-import { packEntries, parseVectorEntry, payloadText } from "./vector-entry.ts";
+import { embedEntries, packEntries, parseVectorEntry, payloadText, payloadWithText } from "./vector-entry.ts";
 
 const READERS = ["ADMIN", "READ_WRITE", "READ_ONLY", "MCP"] as const;
 const WRITERS = ["ADMIN", "READ_WRITE", "MCP"] as const;
@@ -46,6 +47,11 @@ function pathId(input: { readonly id: VectorId; readonly id_type: "auto" | "stri
 const vectorNotFound = (id: VectorId): HiveError =>
 	new HiveError("VECTOR_NOT_FOUND", "the collection has no vector with this id", { id });
 
+function orThrow<T>(made: T | HiveError): T {
+	if (made instanceof HiveError) throw made;
+	return made;
+}
+
 const selectorFields = { collection: collectionField, ids: idsField.optional(), filter: filterField };
 const ONE_SELECTOR = { error: "give either ids or filter", path: ["ids"] };
 const hasOneSelector = (input: { readonly ids?: unknown; readonly filter?: unknown }): boolean =>
@@ -61,7 +67,8 @@ const upsertVectors = defineOperation({
 	name: "vectors.upsert",
 	summary: "Insert vectors, or replace those with the same ids",
 	description:
-		"The whole request is checked before anything is written, and each shard writes its part atomically. Of vectors with the same id in one request the last counts.",
+		"Each has a `vector`, or, where the collection has a `text.provider`, a `text` that becomes one and is kept in the payload. The whole request is " +
+		"checked before anything is written, and each shard writes its part atomically. Of vectors with the same id in one request the last counts.",
 	scope: "tenant",
 	permissions: WRITERS,
 	input: z.strictObject({
@@ -79,9 +86,9 @@ const upsertVectors = defineOperation({
 							],
 						},
 						vector: VECTOR_JSON_SCHEMA,
+						text: TEXT_JSON_SCHEMA,
 						payload: PAYLOAD_JSON_SCHEMA,
 					},
-					required: ["vector"],
 					additionalProperties: false,
 					examples: [{ id: "a", vector: [0.1, 0.2, 0.3], payload: { lang: "en" } }],
 				}),
@@ -95,16 +102,15 @@ const upsertVectors = defineOperation({
 		ids: z.array(z.union([z.string(), z.int()])).describe("in the order of the request, made-up ones included"),
 	}),
 	rest: { method: "POST", path: "/collections/{collection}/vectors", body: "json" },
-	async run({ tenant, services }, input) {
+	async run(context, input) {
+		const { tenant, services } = context;
 		const collection = await tenant.collection(input.collection);
+		const { record } = collection;
 		const newId = (): VectorId => newVectorId(services.random);
-		const entries = input.vectors.map((entry, index) =>
-			parseVectorEntry(entry, `vectors[${index}]`, collection.record, newId),
-		);
-		const { affectedCount } = await collection.upsert(
-			packEntries(entries, collection.record.dimension),
-			input.consistency,
-		);
+		const placeOf = (index: number): string => `vectors[${index}]`;
+		const parsed = input.vectors.map((entry, index) => parseVectorEntry(entry, placeOf(index), record, newId));
+		const entries = (await embedEntries(parsed, record, embedderFor(context, record), placeOf)).map(orThrow);
+		const { affectedCount } = await collection.upsert(packEntries(entries, record.dimension), input.consistency);
 		services.meter.countVectorsWritten(tenant.id, affectedCount);
 		return { upserted: affectedCount, ids: entries.map((entry) => entry.id) };
 	},
@@ -140,32 +146,49 @@ const getVector = defineOperation({
 const updateVector = defineOperation({
 	name: "vectors.update",
 	summary: "Merge a vector's payload, replace the vector, or both",
-	description: "Top-level fields of `payload` replace those that are stored; null removes a field.",
+	description:
+		"Top-level fields of `payload` replace those that are stored; null removes a field. `text` replaces the vector where the collection has a " +
+		"`text.provider`, and the text that is kept in the payload.",
 	scope: "tenant",
 	permissions: WRITERS,
 	input: z
 		.strictObject({
 			...pathIdFields,
 			vector: vectorField,
+			text: textField,
 			payload: z.unknown().optional().meta(PAYLOAD_JSON_SCHEMA),
 			consistency: writeConsistencyField,
 		})
-		.refine((input) => input.vector !== undefined || (input.payload ?? undefined) !== undefined, {
-			error: "give vector, payload or both",
-			path: ["payload"],
+		.refine(
+			(input) => input.vector !== undefined || input.text !== undefined || (input.payload ?? undefined) !== undefined,
+			{ error: "give vector, payload or both", path: ["payload"] },
+		)
+		.refine((input) => input.vector === undefined || input.text === undefined, {
+			error: "give either vector or text",
+			path: ["text"],
 		}),
 	output: z.strictObject({ id: z.union([z.string(), z.int()]), updated: z.literal(true) }),
 	rest: { method: "PATCH", path: "/collections/{collection}/vectors/{id}", query: ["id_type"], body: "json" },
-	async run({ tenant, services }, input) {
+	async run(context, input) {
+		const { tenant, services } = context;
 		const collection = await tenant.collection(input.collection);
+		const { record } = collection;
 		const id = pathId(input);
 		const request: { id: VectorId; vector?: Float32Array; payloadPatch?: string } = { id };
 		if (input.vector !== undefined) {
 			request.vector = parseVector(input.vector, "vector");
-			requireFit(request.vector, collection.record, "vector");
+			requireFit(request.vector, record, "vector");
 		}
-		const payloadPatch = payloadText(input.payload, "payload");
+		const text = input.text === undefined ? undefined : requireText(input.text, record, "text");
+		const payloadPatch =
+			text === undefined
+				? payloadText(input.payload, "payload")
+				: payloadWithText(input.payload, text, record, "payload");
 		if (payloadPatch !== undefined) request.payloadPatch = payloadPatch;
+		if (text !== undefined) {
+			request.vector = await embedOne(embedderFor(context, record), text, "text");
+			requireFit(request.vector, record, "text", "the vector of the text");
+		}
 		await collection.update(request, input.consistency);
 		services.meter.countVectorsWritten(tenant.id, 1);
 		return { id, updated: true };

@@ -10,6 +10,7 @@ export function costOf(call: ShardCall): number {
 			let cost = 0;
 			for (const request of call.args[0]) {
 				cost += 8 + (request.exact === true ? 8 : 0) + (request.filter === undefined ? 0 : 8) + request.k / 64;
+				if (request.lexical !== undefined) cost += 8;
 			}
 			return Math.max(1, cost);
 		}
@@ -33,6 +34,8 @@ export function costOf(call: ShardCall): number {
 			return "ids" in call.args[0] ? 1 + call.args[0].ids.length / 4 : 16;
 		case "update":
 			return 2;
+		case "textStatistics":
+			return 1 + 8 * call.args[0].length;
 		case "stats":
 		case "allowPurge":
 			return 1;
@@ -58,9 +61,11 @@ export function bytesOf(call: ShardCall): number {
 			return updateBytes(call.args[0]);
 		case "search": {
 			let bytes = 0;
-			for (const request of call.args[0]) bytes += request.vector?.byteLength ?? 0;
+			for (const { vector, lexical } of call.args[0]) bytes += (vector?.byteLength ?? 0) + (lexical?.text.length ?? 0);
 			return bytes;
 		}
+		case "textStatistics":
+			return call.args[0].reduce((bytes, text) => bytes + text.length, 0);
 		default:
 			return 0;
 	}

@@ -1,6 +1,7 @@
 import type { Filter } from "../base/filter.ts";
 import type { CollectionId, TenantId, VectorId } from "../base/ids.ts";
 import type { PayloadIndexType } from "../base/schemas.ts";
+import type { TextStatistics } from "../storage/bm25.ts";
 import type {
 	ReadOptions,
 	ScrollPage,
@@ -61,6 +62,8 @@ export interface ShardCalls {
 	count(filter: Filter | undefined): number;
 	scroll(request: ScrollRequest): ScrollPage;
 	search(requests: readonly SearchRequest[]): readonly SearchAnswer[];
+	/** Of each text, as searches by its words need them of all shards of a collection. */
+	textStatistics(texts: readonly string[]): readonly TextStatistics[];
 	stats(): ShardStats;
 	createPayloadIndex(field: string, type: PayloadIndexType): void;
 	dropPayloadIndex(field: string): void;

@@ -37,7 +37,7 @@ interface Stream {
 }
 
 const READ_METHODS: ReadonlySet<ShardMethod> = new Set([
-	...(["search", "get", "count", "scroll", "stats", "measure"] as const),
+	...(["search", "textStatistics", "get", "count", "scroll", "stats", "measure"] as const),
 	...(["rows", "digest", "versions"] as const),
 ]);
 const NO_GAUGES: Gauges = { openShards: 0, memoryBytes: 0 };

@@ -19,6 +19,7 @@ import {
 import type { RowBatch } from "./level-store.ts";
 import type { ShardState } from "./shard-state.ts";
 import type { TimeSlice } from "./time-slice.ts";
+import { type WordEdits, wordEdits } from "./word-edits.ts";
 import type { CommitDraft, DocumentAfter, DocumentChange } from "./write-draft.ts";
 
 export const STATE_KEY = metaKey("state");
@@ -34,6 +35,7 @@ export class Commit {
 	readonly #vacated: number[] = [];
 	readonly #assigned: { readonly slot: number; readonly id: VectorId; readonly stamp: number }[] = [];
 	readonly #rewritten: { readonly slot: number; readonly stamp: number }[] = [];
+	readonly #words: WordEdits | undefined;
 	#digest: number;
 	#after: CommitState | undefined;
 
@@ -41,6 +43,7 @@ export class Commit {
 		this.#state = state;
 		this.#draft = draft;
 		this.#batch = state.store.batch();
+		this.#words = wordEdits(state, draft);
 		this.#digest = state.committed.digest;
 		this.seq = state.committed.seq + 1;
 	}
@@ -53,10 +56,12 @@ export class Commit {
 		}
 		const scratch = new Float32Array(this.#state.config.dimension);
 		for (const [id, change] of this.#draft.changes) {
-			if (change.after !== undefined) this.#putDocument(id, change, change.after, scratch);
-			else this.#deleteDocument(id, change);
+			const slot = change.after === undefined ? undefined : this.#putDocument(id, change, change.after, scratch);
+			if (slot === undefined) this.#deleteDocument(id, change);
+			this.#words?.note(change, slot);
 			if (slice.isSpent) await slice.rest();
 		}
+		await this.#words?.write(this.#batch, slice);
 		this.#state.vectors.flush();
 		this.#putBookkeeping();
 	}
@@ -79,6 +84,7 @@ export class Commit {
 			documents.forget(slot);
 		}
 		store.settle();
+		this.#words?.apply();
 		this.#state.committed = this.#after!;
 		for (const callback of this.#draft.afterApply) callback();
 		keeper.noteCommit(
@@ -98,7 +104,8 @@ export class Commit {
 		await this.#batch.discard();
 	}
 
-	#putDocument(id: VectorId, change: DocumentChange, after: DocumentAfter, scratch: Float32Array): void {
+	/** @returns the slot that the document is in now. */
+	#putDocument(id: VectorId, change: DocumentChange, after: DocumentAfter, scratch: Float32Array): number {
 		const { before, version } = change;
 		const encodedId = encodeId(id);
 		const formerSlot = before?.slot;
@@ -117,6 +124,7 @@ export class Commit {
 		this.#batch.put(ownerKey(slot), owner);
 		this.#digest = (this.#digest + ownerDigest(slot, owner)) >>> 0;
 		if (before !== undefined) this.#forgetOwner(before.slot, before.version, encodedId);
+		return slot;
 	}
 
 	/** Also of one that did not live: other copies of the shard may have had it meanwhile, or have it yet. */

@@ -12,6 +12,7 @@ import { damagedDocument, damagedRow } from "./shard-errors.ts";
  *     s/ seq u48       redo          slots touched by that commit, u32 little-endian each
  *     t/ ms u48 · id   tombstone     empty: deleted documents by time, for the purge
  *     p/ …             posting       empty: see payload-index.ts
+ *     w/ …             words         see word-rows.ts
  *     m/ name          bookkeeping   JSON
  *
  * Every value is sealed: a CRC-32 over key and value stands behind it, for LevelDB hands out a flipped byte as it is.
@@ -22,6 +23,7 @@ export const PREFIX = {
 	vector: keyHead("v"),
 	redo: keyHead("s"),
 	tombstone: keyHead("t"),
+	word: keyHead("w"),
 	meta: keyHead("m"),
 } as const;
 

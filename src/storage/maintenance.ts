@@ -1,5 +1,6 @@
 import { HiveError } from "../base/errors.ts";
 import type { PayloadIndexType } from "../base/schemas.ts";
+import type { LexicalSettings } from "../base/text-settings.ts";
 import { parsePayload } from "./documents.ts";
 import { versionMs } from "./hybrid-clock.ts";
 import type { IndexDefinition } from "./index-definitions.ts";
@@ -17,6 +18,7 @@ import {
 import type { Row } from "./level-store.ts";
 import { fieldPostings, postingKeys } from "./payload-index.ts";
 import type { ShardState } from "./shard-state.ts";
+import { WordIndexBuilder } from "./word-index-builder.ts";
 import { type WriteCommand, writeResult } from "./write-commands.ts";
 import type { RowChange } from "./write-draft.ts";
 import type { Writer } from "./writer.ts";
@@ -27,13 +29,14 @@ const CHUNK_ROWS = 500;
 const NOTHING = new Uint8Array(0);
 const PURGE_INTERVAL_MS = 60 * 60 * 1000;
 
-/** What is done to a shard beside answering requests, through its writer: payload indexes built and dropped, tombstones purged. */
+/** What is done to a shard beside answering requests, through its writer: indexes built and dropped, tombstones purged. */
 export class Maintenance {
 	readonly #state: ShardState;
 	readonly #writer: Writer;
 	readonly #tombstoneRetentionMs: number;
 	readonly #isReplicated: () => boolean;
-	/** One change of the payload indexes at a time. */
+	readonly #wordIndex: WordIndexBuilder;
+	/** One change of the indexes at a time. */
 	#indexing: Promise<void> = Promise.resolve();
 	#purge: Promise<void> | undefined;
 	#purgedMs = Number.NEGATIVE_INFINITY;
@@ -49,6 +52,7 @@ export class Maintenance {
 		this.#writer = writer;
 		this.#tombstoneRetentionMs = tombstoneRetentionMs;
 		this.#isReplicated = isReplicated;
+		this.#wordIndex = new WordIndexBuilder(state, writer, () => this.#isStopped);
 	}
 
 	/** Resolves when the index holds every document. Again for an index that is there: done at once. */
@@ -67,6 +71,11 @@ export class Maintenance {
 
 	dropIndex(field: string): Promise<void> {
 		return this.#inTurn(() => this.#dropIndex(field));
+	}
+
+	/** Resolves when the index of words is as the settings want it, and holds every document. At once when it is. */
+	buildWordIndex(settings: LexicalSettings): Promise<void> {
+		return this.#inTurn(() => this.#wordIndex.build(settings));
 	}
 
 	/**

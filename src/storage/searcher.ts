@@ -7,8 +7,9 @@ import type { Matcher, Narrowed } from "./matcher.ts";
 import { type Candidate, NearestHeap, rank } from "./ranking.ts";
 import type { Query } from "./scorer.ts";
 import type { ShardState } from "./shard-state.ts";
-import type { Hit, SearchAnswer, SearchPlan, SearchRequest } from "./shard-types.ts";
+import type { Hit, LexicalQuery, SearchAnswer, SearchPlan, SearchRequest } from "./shard-types.ts";
 import { TimeSlice } from "./time-slice.ts";
+import type { WordSearcher } from "./word-searcher.ts";
 
 /** A filtered search first asks for so many times the hits wanted. */
 const FIRST_WIDTH_FACTOR = 4;
@@ -49,11 +50,13 @@ interface Wanted {
 export class Searcher {
 	readonly #state: ShardState;
 	readonly #matcher: Matcher;
+	readonly #words: WordSearcher;
 	readonly #efSearch: () => number;
 
-	constructor(state: ShardState, matcher: Matcher, efSearch: () => number) {
+	constructor(state: ShardState, matcher: Matcher, words: WordSearcher, efSearch: () => number) {
 		this.#state = state;
 		this.#matcher = matcher;
+		this.#words = words;
 		this.#efSearch = efSearch;
 	}
 
@@ -62,20 +65,38 @@ export class Searcher {
 		const slice = new TimeSlice(this.#state.clock);
 		for (const request of requests) {
 			if (answers.length > 0 && slice.isSpent) await slice.rest();
+			if (request.lexical !== undefined) {
+				answers.push(await this.#byWords(request, request.lexical));
+				continue;
+			}
 			const wanted = this.#prepare(request);
 			const { filter } = request;
 			const found = filter === undefined || isVoid(filter) ? this.#plain(wanted) : await this.#filtered(wanted, filter);
-			answers.push({ hits: this.#hits(found.candidates, request), plan: found.plan });
+			const scoreOf = (distance: number) => this.#state.scorer.score(distance);
+			answers.push({ hits: this.#hits(found.candidates, request, scoreOf), plan: found.plan });
 		}
 		return answers;
+	}
+
+	async #byWords(request: SearchRequest, query: LexicalQuery): Promise<SearchAnswer> {
+		if (request.vector !== undefined || request.id !== undefined) throw noSingleQuery();
+		const { filter } = request;
+		const { candidates, scoredCount } = await this.#words.search({
+			query,
+			k: request.k,
+			filter: filter === undefined || isVoid(filter) ? undefined : filter,
+			scoreMin: request.scoreThreshold ?? 0,
+		});
+		return {
+			hits: this.#hits(candidates, request, (distance) => -distance),
+			plan: { kind: "lexical", candidateCount: scoredCount },
+		};
 	}
 
 	#prepare(request: SearchRequest): Wanted {
 		const { scorer, slots, vectors } = this.#state;
 		const ownSlot = request.id === undefined ? undefined : slots.slotOf(request.id);
-		if ((request.vector === undefined) === (request.id === undefined)) {
-			throw new HiveError("VALIDATION_FAILED", "a search takes either a vector or an id", { field: "vector" });
-		}
+		if ((request.vector === undefined) === (request.id === undefined)) throw noSingleQuery();
 		if (request.id !== undefined && ownSlot === undefined) {
 			throw new HiveError("VECTOR_NOT_FOUND", "there is no vector with this id", { id: request.id });
 		}
@@ -242,20 +263,23 @@ export class Searcher {
 		return ownId !== undefined && this.#state.slots.idOf(slot) === ownId;
 	}
 
-	#hits(candidates: readonly Candidate[], request: SearchRequest): Hit[] {
-		const { slots, documents, scorer } = this.#state;
+	#hits(candidates: readonly Candidate[], request: SearchRequest, scoreOf: (distance: number) => number): Hit[] {
+		const { slots, documents } = this.#state;
 		return candidates.map(({ slot, distance }) => {
 			const id = slots.idOf(slot)!;
 			const payload = request.withPayload ? documents.hitPayload(slot, id) : undefined;
 			return {
 				id,
-				score: scorer.score(distance),
+				score: scoreOf(distance),
 				...(payload === undefined ? {} : { payload }),
 				...(request.withVector ? { vector: documents.vector(slot) } : {}),
 			};
 		});
 	}
 }
+
+const noSingleQuery = (): HiveError =>
+	new HiveError("VALIDATION_FAILED", "a search takes either a vector, an id or a text", { field: "vector" });
 
 /** Says nothing, so that everything matches. */
 function isVoid(filter: Filter): boolean {

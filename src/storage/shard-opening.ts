@@ -38,6 +38,7 @@ import { checkTables } from "./table-check.ts";
 import { Tombstones } from "./tombstones.ts";
 import { VectorFile } from "./vector-file.ts";
 import { verifiedVectorSeal } from "./vector-seal.ts";
+import { newWordIndex, WORDS_KEY, WordIndex, type WordIndexRow } from "./word-index.ts";
 
 export const SHARD_FILES = {
 	database: "db",
@@ -84,6 +85,7 @@ export async function createShardFolder(folder: string, config: ShardConfig, log
 		const batch = store.batch();
 		batch.put(FORMAT_KEY, encodeMeta(format));
 		batch.put(STATE_KEY, encodeMeta(EMPTY));
+		if (config.lexical !== undefined) batch.put(WORDS_KEY, encodeMeta(newWordIndex(config.lexical, null)));
 		await batch.write();
 	} finally {
 		await store.close();
@@ -155,6 +157,7 @@ export async function openShardState(folder: string, config: ShardConfig, deps: 
 			scorer,
 			keeper,
 			definitions: new IndexDefinitions(readDefinitions(store)),
+			words: new WordIndex(readWordIndex(store)),
 			committed,
 		};
 		await keeper.open(committed.trimmedSeq, (seq) => touchedAfter(redo, seq));
@@ -239,6 +242,11 @@ async function checkDocumentKeys(store: LevelStore, slots: SlotTable): Promise<v
 function readDefinitions(store: LevelStore): Record<string, IndexDefinition> {
 	const value = store.get(DEFINITIONS_KEY);
 	return value === undefined ? {} : readMeta<Record<string, IndexDefinition>>(DEFINITIONS_KEY, value);
+}
+
+function readWordIndex(store: LevelStore): WordIndexRow | undefined {
+	const value = store.get(WORDS_KEY);
+	return value === undefined ? undefined : readMeta<WordIndexRow>(WORDS_KEY, value);
 }
 
 async function openVectors(

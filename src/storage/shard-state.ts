@@ -12,6 +12,7 @@ import type { SlotTable } from "./slot-table.ts";
 import type { StorageLog } from "./storage-log.ts";
 import type { Tombstones } from "./tombstones.ts";
 import type { VectorFile } from "./vector-file.ts";
+import type { WordIndex } from "./word-index.ts";
 
 /** What an open shard holds. Everything in memory agrees with the store's last `settle`; only commits change it. */
 export interface ShardState {
@@ -29,5 +30,6 @@ export interface ShardState {
 	readonly scorer: Scorer;
 	readonly keeper: GraphKeeper;
 	readonly definitions: IndexDefinitions;
+	readonly words: WordIndex;
 	committed: CommitState;
 }

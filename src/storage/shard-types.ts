@@ -1,6 +1,8 @@
 import type { Filter } from "../base/filter.ts";
 import type { VectorId } from "../base/ids.ts";
 import type { IndexKind, Metric, PayloadIndexType, Quantization } from "../base/schemas.ts";
+import type { LexicalSettings } from "../base/text-settings.ts";
+import type { TextStatistics } from "./bm25.ts";
 
 /** What a shard must know of its collection. Plain data: it crosses a worker boundary with each call. */
 export interface ShardConfig {
@@ -10,6 +12,8 @@ export interface ShardConfig {
 	readonly index: IndexKind;
 	readonly hnsw: { readonly m: number; readonly ef_construction: number; readonly ef_search: number };
 	readonly payloadIndexes: Readonly<Record<string, PayloadIndexType>>;
+	/** What is searched by its words; absent: nothing. */
+	readonly lexical?: LexicalSettings | undefined;
 	/** Other nodes have copies: word of a deletion is kept until `allowPurge` says that all have heard of it. */
 	readonly isReplicated: boolean;
 }
@@ -108,10 +112,18 @@ export interface WriteAllowance {
 	readonly bytesMax?: number;
 }
 
+/** What is looked for by its words. */
+export interface LexicalQuery {
+	readonly text: string;
+	/** Of the whole collection; undefined: of the shard, which is all of it. */
+	readonly statistics?: TextStatistics;
+}
+
 export interface SearchRequest {
-	/** Exactly one of `vector` and `id` (search with a stored vector; the vector itself is not among the hits). */
+	/** Exactly one of `vector`, `id` (search with a stored vector; the vector itself is not among the hits) and `lexical`. */
 	readonly vector?: Float32Array;
 	readonly id?: VectorId;
+	readonly lexical?: LexicalQuery;
 	/** Hits wanted: offset + limit. */
 	readonly k: number;
 	readonly filter?: Filter;
@@ -123,13 +135,13 @@ export interface SearchRequest {
 }
 
 export interface Hit extends StoredVector {
-	/** Cosine similarity or inner product, higher first; euclidean: the distance, lower first. */
+	/** Cosine similarity, inner product or BM25, higher first; euclidean: the distance, lower first. */
 	readonly score: number;
 }
 
 /** Which way the search took: `explain: true` shows it. */
 export interface SearchPlan {
-	readonly kind: "exact" | "hnsw" | "filter_exact" | "hnsw_filtered" | "empty";
+	readonly kind: "exact" | "hnsw" | "filter_exact" | "hnsw_filtered" | "lexical" | "empty";
 	readonly candidateCount: number;
 	readonly efSearch?: number;
 	/** Vectors that are searched exactly because the graph does not hold them yet. */

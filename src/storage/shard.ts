@@ -5,6 +5,7 @@ import { HiveError } from "../base/errors.ts";
 import type { Filter } from "../base/filter.ts";
 import type { VectorId } from "../base/ids.ts";
 import type { PayloadIndexType } from "../base/schemas.ts";
+import type { TextStatistics } from "./bm25.ts";
 import { CopyReader } from "./copy-reader.ts";
 import { parsePayload } from "./documents.ts";
 import { compileFilter } from "./filter-evaluator.ts";
@@ -39,6 +40,7 @@ import type {
 } from "./shard-types.ts";
 import { breakVectorSeal, writeVectorSeal } from "./vector-seal.ts";
 import { mergeCommand, updateRowCommand } from "./versioned-rows.ts";
+import { WordSearcher } from "./word-searcher.ts";
 import {
 	deleteCommand,
 	deleteVersionCommand,
@@ -67,6 +69,7 @@ export class Shard {
 	readonly #writer: Writer;
 	readonly #maintenance: Maintenance;
 	readonly #matcher: Matcher;
+	readonly #words: WordSearcher;
 	readonly #searcher: Searcher;
 	readonly #digests: ShardDigests;
 	readonly #copyReader: CopyReader;
@@ -82,7 +85,8 @@ export class Shard {
 		const retentionMs = deps.tombstoneRetentionMs ?? TOMBSTONE_RETENTION_MS;
 		this.#maintenance = new Maintenance(state, this.#writer, retentionMs, () => this.#config.isReplicated);
 		this.#matcher = new Matcher(state);
-		this.#searcher = new Searcher(state, this.#matcher, () => this.#config.hnsw.ef_search);
+		this.#words = new WordSearcher(state, this.#matcher);
+		this.#searcher = new Searcher(state, this.#matcher, this.#words, () => this.#config.hnsw.ef_search);
 		this.#digests = new ShardDigests(state.slots, state.clock, () => state.committed.seq);
 		this.#copyReader = new CopyReader(state, this.#digests);
 	}
@@ -206,6 +210,15 @@ export class Shard {
 		return await this.#call(() => this.#searcher.search(requests));
 	}
 
+	/** Of each text, for searches by it of a collection of which this is a part. @throws HiveError VALIDATION_FAILED, OVERLOADED */
+	async textStatistics(texts: readonly string[]): Promise<readonly TextStatistics[]> {
+		return await this.#call(async () => {
+			const statistics: TextStatistics[] = [];
+			for (const text of texts) statistics.push(await this.#words.statistics(text));
+			return statistics;
+		});
+	}
+
 	async stats(): Promise<ShardStats> {
 		const { committed, keeper, slots, folder, documents } = this.#state;
 		const { rebuildReason } = keeper;
@@ -323,6 +336,11 @@ export class Shard {
 	/** Indexes that the collection has and the shard has not: a call that did not reach it, or was cut short. */
 	#resumeIndexing(): void {
 		const { config, definitions, log } = this.#state;
+		if (config.lexical !== undefined) {
+			this.#maintenance.buildWordIndex(config.lexical).catch((error) => {
+				if (this.#closing === undefined) log("building the index of words failed", { error });
+			});
+		}
 		for (const [field, type] of Object.entries(config.payloadIndexes)) {
 			const existing = definitions.get(field);
 			if (existing?.isComplete && existing.type === type) continue;

@@ -4,6 +4,7 @@ import { compareVersions } from "./hybrid-clock.ts";
 import type { DocumentRow } from "./keyspace.ts";
 import type { ShardState } from "./shard-state.ts";
 import type { Version, VersionedRow } from "./shard-types.ts";
+import type { WordIndexRow } from "./word-index.ts";
 
 /** What a document will be. */
 export interface DocumentAfter {
@@ -27,6 +28,12 @@ export interface RowChange {
 	readonly body?: Uint8Array;
 }
 
+/** What the index of words becomes besides what the documents' changes make of it. */
+export interface WordIndexChange {
+	/** Undefined: there is none any more. More slots than before: the documents in them are put in. */
+	readonly row: WordIndexRow | undefined;
+}
+
 /** A document as a request finds it. */
 interface Standing {
 	readonly before: DocumentRow | undefined;
@@ -42,11 +49,13 @@ export class CommitDraft {
 	/** Written before the documents' own rows. */
 	readonly rows: RowChange[] = [];
 	readonly afterApply: (() => void)[] = [];
+	/** Undefined leaves it as it is. */
+	wordIndex: WordIndexChange | undefined;
 	vectorCountDelta = 0;
 	bytesDelta = 0;
 
 	get isEmpty(): boolean {
-		return this.changes.size === 0 && this.rows.length === 0;
+		return this.changes.size === 0 && this.rows.length === 0 && this.wordIndex === undefined;
 	}
 }
 
@@ -60,6 +69,7 @@ export class RequestDraft {
 	#vectorCountDelta = 0;
 	#bytesDelta = 0;
 	#version: Version | undefined;
+	#wordIndex: WordIndexChange | undefined;
 
 	constructor(base: CommitDraft, state: ShardState) {
 		this.#base = base;
@@ -130,6 +140,10 @@ export class RequestDraft {
 		this.#rows.push(change);
 	}
 
+	changeWordIndex(row: WordIndexRow | undefined): void {
+		this.#wordIndex = { row };
+	}
+
 	/** Called when the commit is on disk, along with what it changes in memory. */
 	onApplied(callback: () => void): void {
 		this.#afterApply.push(callback);
@@ -139,6 +153,7 @@ export class RequestDraft {
 		for (const [id, change] of this.#changes) this.#base.changes.set(id, change);
 		for (const row of this.#rows) this.#base.rows.push(row);
 		for (const callback of this.#afterApply) this.#base.afterApply.push(callback);
+		this.#base.wordIndex = this.#wordIndex ?? this.#base.wordIndex;
 		this.#base.vectorCountDelta += this.#vectorCountDelta;
 		this.#base.bytesDelta += this.#bytesDelta;
 	}

@@ -326,6 +326,20 @@ export function testRecords(on: OpenSuite): void {
 		expect((await on.hub.ask("PATCH", "/tenants/acme/collections/docs", {})).body).toEqual(after);
 	});
 
+	test("a collection keeps how it treats text, and one without stays without", async () => {
+		await on.makeTenant();
+		const text = { provider: "openai", model: "m-1", fields: ["title"], language: "german" };
+		const made = await on.hub.ask("POST", "/tenants/acme/collections", { ...newCollection("docs"), text });
+		expect([made.status, made.body.text]).toEqual([201, text]);
+		await on.hub.ask("POST", "/tenants/acme/collections", newCollection("plain"));
+		await on.hub.ask("PATCH", "/tenants/acme/collections/docs", { ef_search: 200 });
+		const { collections } = (await on.hub.ask("GET", "/tenants/acme/collections")).body;
+		expect(collections.map((record: Json) => record.text)).toEqual([text, undefined]);
+		const { changes } = (await on.hub.ask("GET", "/changes?cursor=0")).body;
+		const ofDocs = changes.filter((change: Json) => change.kind === "collection" && change.name === "docs");
+		expect(ofDocs.map((change: Json) => change.record.text)).toEqual([text, text]);
+	});
+
 	test("of fifty creations of one name at once exactly one wins", async () => {
 		await on.makeTenant();
 		const answers = await Promise.all(

@@ -297,9 +297,33 @@ describe("a file that is wrong stops the start:", () => {
 			],
 		],
 		[
-			"an embedding provider",
+			"an embedding provider that nobody can find",
 			"embedding: { provider: openai }\n",
-			['hive-vector.yml:1: embedding.provider: "openai" is not supported by this version; leave it out or at none'],
+			[
+				"hive-vector.yml:1: embedding.provider: openai needs embedding.url",
+				"hive-vector.yml:1: embedding.provider: openai needs embedding.model",
+			],
+		],
+		[
+			"an embedding provider that is not there",
+			"embedding: { provider: onnx, model: minilm }\n",
+			[
+				"hive-vector.yml:1: embedding.provider: onnx is not supported by this version; serve the model with an OpenAI-compatible server, such as Ollama, and set embedding.provider: openai",
+			],
+		],
+		[
+			"a model without a provider",
+			"embedding: { model: nomic-embed-text }\n",
+			[
+				"hive-vector.yml:1: embedding.model: has no effect while embedding.provider is none; set embedding.provider: openai, or leave it out",
+			],
+		],
+		[
+			"a key that no header can carry",
+			"embedding: { provider: openai, url: 'http://127.0.0.1:1/v1', model: m, api_key: 'two words' }\n",
+			[
+				"hive-vector.yml:1: embedding.api_key: expected a key of printable ASCII characters without spaces, found another text",
+			],
 		],
 		[
 			"a cache that is no Redis",

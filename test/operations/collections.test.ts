@@ -49,6 +49,34 @@ describe("a collection", () => {
 		expect(await acme.ask("collections.create", wanted)).toMatchObject(wanted);
 	});
 
+	test("shows how it treats text, with what was left to defaults", async () => {
+		const made = await acme.ask("collections.create", { name: "worded", dimension: 3, text: {} });
+		expect(made.text).toEqual({ provider: "none", fields: ["text"], language: "english" });
+		const text = { provider: "none", fields: ["title", "body.en", 'tags[]."a.b"'], language: "german" };
+		await acme.ask("collections.create", { name: "worded-2", dimension: 3, text });
+		// What else is changed leaves it alone.
+		await acme.ask("collections.update", { collection: "worded-2", hnsw: { ef_search: 99 } });
+		expect(await acme.ask("collections.get", { collection: "worded-2" })).toMatchObject({ text });
+		const { collections } = await acme.ask("collections.list", {});
+		expect(collections.find(({ name }: { name: string }) => name === "worded-2").text).toEqual(text);
+	});
+
+	test.each([
+		["text.provider", { provider: "cohere" }],
+		["text.provider", { provider: "openai", model: "m" }],
+		["text.model", { model: "m" }],
+		["text.fields", { fields: [] }],
+		["text.fields", { fields: ["a", '"a"'] }],
+		["text.fields", { fields: Array.from({ length: 17 }, (_, n) => `f${n}`) }],
+		["text.fields[0]", { fields: ["a..b"] }],
+		["text.language", { language: "klingon" }],
+		["text.stem", { stem: true }],
+	])("is not made when %s is wrong", async (field, text) => {
+		const refusal = await acme.refusal("collections.create", { name: "wrong-text", dimension: 3, text });
+		expect([refusal.code, refusal.details?.field]).toEqual(["VALIDATION_FAILED", field]);
+		expect((await acme.refusal("collections.get", { collection: "wrong-text" })).code).toBe("COLLECTION_NOT_FOUND");
+	});
+
 	test("has a name of its own", async () => {
 		await acme.ask("collections.create", { name: "twice", dimension: 3 });
 		expect((await acme.refusal("collections.create", { name: "twice", dimension: 4 })).code).toBe("COLLECTION_EXISTS");

@@ -40,7 +40,13 @@ const goodLines = (count: number): string[] => Array.from({ length: count }, (_,
 
 function run(lines: AsyncIterable<ImportLine>, collection: ManualCollection) {
 	const written: number[] = [];
-	const progress = importLines(lines, collection.asCollection, systemRandom, (count) => void written.push(count));
+	const progress = importLines(
+		lines,
+		collection.asCollection,
+		systemRandom,
+		(count) => void written.push(count),
+		async () => [],
+	);
 	return { written, progress };
 }
 

@@ -85,6 +85,8 @@ function memoryShard(folder: string, config: ShardConfig, probe: ShardProbe, row
 					plan: { kind: "exact" as const, candidateCount: current.hnsw.ef_search },
 				})),
 			),
+		textStatistics: (texts) =>
+			run("textStatistics", () => texts.map(() => ({ documentCount: ids.size, tokenCount: 0, documentCounts: [] }))),
 		stats: () => ({
 			vectorCount: ids.size,
 			bytes: 0,

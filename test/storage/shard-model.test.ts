@@ -151,6 +151,7 @@ const VARIANTS: readonly Partial<ShardConfig>[] = [
 	{ index: "hnsw", quantization: "i8" },
 	{ index: "auto", metric: "euclidean", payloadIndexes: { colour: "keyword", size: "integer" } },
 	{ index: "auto", metric: "dot", quantization: "f16", payloadIndexes: { colour: "keyword" } },
+	{ index: "auto", lexical: { fields: ["colour", '"naïve ✓"'], language: "english" } },
 ];
 
 for (const [variant, changes] of VARIANTS.entries()) {

@@ -10,6 +10,7 @@ import {
 	quantizationSchema,
 	tenantIdSchema,
 } from "../../base/schemas.ts";
+import { lexicalSettingsSchema } from "../../base/text-settings.ts";
 import { isCollectionId } from "../../shards/data-folder.ts";
 import type { ShardCalls, ShardRef } from "../../shards/pool-types.ts";
 import type { PeerMethods } from "../peer/peer-types.ts";
@@ -39,6 +40,7 @@ const CALLABLE: Readonly<Record<ReplicaMethod, true>> = {
 	count: true,
 	scroll: true,
 	search: true,
+	textStatistics: true,
 	stats: true,
 	createPayloadIndex: true,
 	dropPayloadIndex: true,
@@ -59,6 +61,7 @@ const refSchema = z.object({
 		index: indexKindSchema,
 		hnsw: hnswSchema,
 		payloadIndexes: z.record(z.string(), payloadIndexTypeSchema),
+		lexical: lexicalSettingsSchema.optional(),
 		isReplicated: z.boolean(),
 	}),
 	configRevision: z.int().min(0),

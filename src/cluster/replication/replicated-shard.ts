@@ -3,6 +3,7 @@ import type { Filter } from "../../base/filter.ts";
 import type { NodeId, VectorId } from "../../base/ids.ts";
 import type { Consistency, PayloadIndexType } from "../../base/schemas.ts";
 import type { ShardCalls } from "../../shards/pool-types.ts";
+import type { TextStatistics } from "../../storage/bm25.ts";
 import type {
 	ReadOptions,
 	ScrollPage,
@@ -140,6 +141,10 @@ export class ReplicatedShard {
 
 	search(requests: readonly SearchRequest[], consistency: Consistency | undefined): Promise<readonly SearchAnswer[]> {
 		return this.#reader.read("search", [requests], consistency);
+	}
+
+	textStatistics(texts: readonly string[], consistency: Consistency | undefined): Promise<readonly TextStatistics[]> {
+		return this.#reader.read("textStatistics", [texts], consistency);
 	}
 
 	/** Of the home's copy, so that all who ask count the same. */

@@ -15,7 +15,7 @@ import type { ShardFounding } from "./shard-founding.ts";
 import { requiredCount } from "./write-quorum.ts";
 
 /** What one copy can answer for all. */
-export type CopyRead = "get" | "count" | "scroll" | "search" | "stats" | "measure";
+export type CopyRead = "get" | "count" | "scroll" | "search" | "textStatistics" | "stats" | "measure";
 
 /** Whom to ask first: this node, or the shard's home, whose count is the one that others go by. */
 export type FirstAsked = "self" | "home";
