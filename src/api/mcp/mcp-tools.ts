@@ -15,6 +15,8 @@ export interface ToolSpec {
 	readonly required?: readonly string[];
 	/** Fields that the tool has in another form, as JSON Schema. */
 	readonly ownFields?: Readonly<Record<string, Fields>>;
+	/** Fields of one of the operation's `vectors` that stand in the tool itself. */
+	readonly entryFields?: readonly string[];
 	/** Operation input from the tool's; absent: they are the same. */
 	readonly toInput?: (given: Fields) => Fields;
 }
@@ -78,12 +80,28 @@ export const TOOLS: readonly ToolSpec[] = [
 		annotations: REPLACES,
 	},
 	{
+		name: "insert_text",
+		title: "Insert a text",
+		operation: "vectors.upsert",
+		description:
+			"Stores one short text (a note, a fact, a passage) so that semantic_search finds it by meaning: the node makes the vector. Needs a collection with a " +
+			"`text.provider` (see get_collection_info). For whole files use insert_document, for many entries at once insert_vectors.",
+		annotations: REPLACES,
+		fields: ["collection", "consistency"],
+		required: ["text"],
+		entryFields: ["id", "text", "payload"],
+		toInput: ({ id, text, payload, ...rest }) => ({
+			...rest,
+			vectors: [{ ...(id !== undefined && { id }), text, ...(payload !== undefined && { payload }) }],
+		}),
+	},
+	{
 		name: "insert_vectors",
 		title: "Insert vectors",
 		operation: "vectors.upsert",
 		description:
-			"Inserts vectors that you have already, each with an optional id and payload, or replaces those with the same ids. All are checked before any is " +
-			"written; of ids that are left out new ones are made and answered.",
+			"Inserts many entries at once, or replaces those with the same ids: each has a `vector` that you have already, or a `text` that becomes one where the " +
+			"collection has a `text.provider`, and an optional id and payload. All are checked before any is written; ids that are left out are made and answered.",
 		annotations: REPLACES,
 	},
 	{
@@ -102,7 +120,8 @@ export const TOOLS: readonly ToolSpec[] = [
 		title: "Change a vector",
 		operation: "vectors.update",
 		description:
-			"Changes one entry that is there: merges `payload` into the stored one (a field that is null is removed), replaces the vector, or both.",
+			"Changes one entry that is there: merges `payload` into the stored one (a field that is null is removed), replaces the vector by " +
+			"another or by that of a `text`, or both.",
 		annotations: REPLACES,
 		fields: ["collection", "id", "vector", "text", "payload", "consistency"],
 		toInput: exactId,
@@ -117,11 +136,86 @@ export const TOOLS: readonly ToolSpec[] = [
 	},
 	{
 		name: "search",
-		title: "Search by vector",
+		title: "Search, with every option",
 		operation: "search.query",
 		description:
-			"Finds the entries nearest to a query vector (`vector`), or to a stored one (`id`), best first, optionally among those that a `filter` on payload " +
-			"fields matches. Has every option there is.",
+			"Finds the entries nearest to a query vector (`vector`), or like a stored one (`id`), best first, optionally among those that a `filter` on payload " +
+			"fields matches. Use it when you have a vector or an id, or need an option that the other searches don't have; for a question in words use " +
+			"semantic_search or hybrid_search.",
+		annotations: READS,
+	},
+	{
+		name: "semantic_search",
+		title: "Search by meaning",
+		operation: "search.query",
+		description:
+			"Finds entries by the meaning of a question or phrase (`text`), best first. The first choice for questions in plain words. In a collection without a " +
+			"`text.provider` it searches by words (BM25) in its text fields.",
+		annotations: READS,
+		fields: ["collection", "text", "limit", "offset", "filter", "score_threshold", "with_payload", "consistency"],
+		required: ["text"],
+	},
+	{
+		name: "hybrid_search",
+		title: "Search by meaning and words",
+		operation: "search.query",
+		description:
+			"Finds entries by meaning and by exact words at once, and makes both results into one. Better than semantic_search for names, codes, identifiers and " +
+			"rare terms. Needs a collection with a `text.provider` and `text.fields`, or a `vector` of your own beside the text.",
+		annotations: READS,
+		fields: ["collection", "vector", "limit", "offset", "filter", "score_threshold", "with_payload", "consistency"],
+		required: ["text"],
+		ownFields: {
+			text: { type: "string", minLength: 1, description: "what is looked for, by meaning and by its words" },
+			alpha: {
+				anyOf: [{ type: "number", minimum: 0, maximum: 1 }, { const: "rrf" }],
+				default: "rrf",
+				description: "share of the meaning, 0 to 1; rrf: by the ranks in both",
+			},
+		},
+		toInput: ({ text, alpha, ...rest }) => ({ ...rest, hybrid: { text, ...(alpha !== undefined && { alpha }) } }),
+	},
+	{
+		name: "multi_collection_search",
+		title: "Search several collections",
+		operation: "search.multi",
+		description:
+			"Searches several collections with one question and merges what they find, each result with the name of its collection. Use it when you don't know " +
+			"which collection has the answer.",
+		annotations: READS,
+	},
+	{
+		name: "insert_document",
+		title: "Store a document",
+		operation: "documents.insert",
+		description:
+			"Stores a whole text or Markdown file under a path: splits it into chunks that searches find, and keeps the text. A document with the same path is " +
+			"replaced at once. Needs a collection with a `text.provider`.",
+		annotations: REPLACES,
+	},
+	{
+		name: "list_files",
+		title: "List documents",
+		operation: "documents.list",
+		description:
+			"Lists the documents that were stored with insert_document in a collection, by path; `prefix` narrows it to a folder.",
+		annotations: READS,
+	},
+	{
+		name: "get_file_content",
+		title: "Read a document",
+		operation: "documents.content",
+		description:
+			"Reads the whole text of a stored document, as it was inserted. For parts of a long one use get_file_chunks.",
+		annotations: READS,
+	},
+	{
+		name: "get_file_chunks",
+		title: "Read chunks of a document",
+		operation: "documents.chunks",
+		description:
+			"Reads chunks of a stored document in order, with headings and offsets. To see what stands around a search result, ask from its chunk number less one " +
+			"with `limit` 3.",
 		annotations: READS,
 	},
 	{

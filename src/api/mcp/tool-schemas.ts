@@ -2,7 +2,7 @@ import type { Tool } from "@modelcontextprotocol/server";
 import type { z } from "zod";
 import { HiveError } from "../../base/errors.ts";
 import type { Operation } from "../../operations/operation.ts";
-import { type Json, schemaOf } from "../wire/json-schema.ts";
+import { fieldSchema, type Json, schemaOf } from "../wire/json-schema.ts";
 import type { ToolSpec } from "./mcp-tools.ts";
 
 /** What tools need of an operation: everything but running it. */
@@ -107,11 +107,16 @@ function readable(schema: Json): Json {
 	return copy(schema) as Json;
 }
 
-function inputSchemaOf({ fields, required = [], ownFields = {} }: ToolSpec, operation: McpOperation): Json {
+function inputSchemaOf(
+	{ fields, required = [], ownFields = {}, entryFields = [] }: ToolSpec,
+	operation: McpOperation,
+): Json {
 	const whole = readable(schemaOf(operation.input, "input"));
 	const theirs = (whole.properties ?? {}) as Json;
 	const kept = Object.entries(theirs).filter(([field]) => fields?.includes(field) ?? true);
-	const properties = { ...Object.fromEntries(kept), ...ownFields };
+	const entry = ((theirs.vectors as Json | undefined)?.items ?? {}) as Json;
+	const properties: Json = { ...Object.fromEntries(kept), ...ownFields };
+	for (const field of entryFields) properties[field] = fieldSchema(entry, field);
 	if (Object.hasOwn(properties, "filter")) properties.filter = FILTER;
 	const demanded = [...((whole.required ?? []) as string[]), ...required];
 	return {
