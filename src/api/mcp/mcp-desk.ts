@@ -1,4 +1,5 @@
 import type { RequestId } from "@modelcontextprotocol/server";
+import { HiveError } from "../../base/errors.ts";
 import type { Visit } from "../../operations/pipeline-types.ts";
 import { labelOf, type McpMessage } from "./mcp-message.ts";
 
@@ -17,12 +18,16 @@ export class McpDesk {
 	/**
 	 * Pays for a message, unless it will run an operation, which pays for itself.
 	 *
-	 * @returns what it was refused with
+	 * @returns what it is refused with
 	 */
-	async charge(message: McpMessage, runsOperation: boolean) {
+	async charge(message: McpMessage, runsOperation: boolean): Promise<HiveError | undefined> {
 		if (runsOperation) return undefined;
 		const answer = await this.visit.charge(labelOf(message));
-		return answer.ok ? undefined : answer.error;
+		if (!answer.ok) return answer.error;
+		// The SDK would keep a stream open on which nothing ever comes.
+		return message.method === "subscriptions/listen"
+			? new HiveError("NOT_FOUND", "nothing here tells of changes: there is nothing to subscribe to")
+			: undefined;
 	}
 
 	/** Work that a message asked for, which may outlast its answer. */
