@@ -1,4 +1,4 @@
-import { type CallToolResult, PARSE_ERROR, ProtocolError } from "@modelcontextprotocol/server";
+import { type CallToolResult, INVALID_REQUEST, PARSE_ERROR, ProtocolError } from "@modelcontextprotocol/server";
 import { ERROR_TABLE, HiveError } from "../../base/errors.ts";
 
 export type RpcId = string | number | null;
@@ -47,8 +47,8 @@ export function failedCall(error: HiveError, requestId: string): CallToolResult 
 /** A message that could not be read. */
 export function parseError(error: HiveError, requestId: string): RpcError {
 	const told = rpcError(error, requestId);
-	const isUnreadable = error.code === "VALIDATION_FAILED" && error.details?.field !== "body";
-	return isUnreadable ? { ...told, code: PARSE_ERROR } : told;
+	if (error.code !== "VALIDATION_FAILED") return told;
+	return { ...told, code: error.details?.field === "body" ? INVALID_REQUEST : PARSE_ERROR };
 }
 
 export const tooManyAtOnce = (max: number, retryAfterSeconds: number, nowMs: number): HiveError =>
