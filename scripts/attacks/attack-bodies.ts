@@ -82,6 +82,8 @@ export const BODY_MAKERS: Readonly<Record<string, BodyMaker>> = {
 	}),
 	"search.query": searchOf,
 	"search.batch": (dice, target) => ({ searches: [searchOf(dice, target), { vector: OWN_VECTOR, limit: 2 }] }),
+	"search.multi": (dice, target) => ({ collections: [dice.pick(target.collections)], vector: OWN_VECTOR }),
+	"documents.insert": (dice, target) => ({ path: dice.pick(target.stringIds), text: dice.pick(target.payloadTexts) }),
 	"vectors.import": (dice, target) => `${JSON.stringify(entryOf(dice, target))}\n`,
 	"payload_indexes.create": () => ({ type: "keyword" }),
 	"tenants.create": (_, target) => ({ id: target.tenantId, name: target.tenantName }),

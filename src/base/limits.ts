@@ -8,6 +8,8 @@ export const LIMITS = {
 	topKDefault: 10,
 	searchOffsetMax: 10_000,
 	searchBatchMax: 100,
+	/** Collections of one search over several. */
+	searchCollectionsMax: 20,
 	filterDepthMax: 16,
 	filterConditionCountMax: 1_000,
 	/** Ids and values in all lists of one filter (`has_id`, `any`, `except`) together. */

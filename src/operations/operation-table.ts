@@ -5,6 +5,7 @@ import { DOCUMENT_OPERATIONS } from "./documents.ts";
 import { HEALTH_OPERATIONS } from "./health.ts";
 import { HUB_WEBHOOK_OPERATIONS } from "./hub-webhook.ts";
 import { KEY_OPERATIONS } from "./keys.ts";
+import { MULTI_SEARCH_OPERATIONS } from "./multi-search.ts";
 import type { AnyOperation } from "./node-services.ts";
 import { PAYLOAD_INDEX_OPERATIONS } from "./payload-indexes.ts";
 import { SEARCH_OPERATIONS } from "./search.ts";
@@ -19,6 +20,7 @@ export const OPERATIONS: readonly AnyOperation[] = [
 	...COLLECTION_OPERATIONS,
 	...VECTOR_OPERATIONS,
 	...SEARCH_OPERATIONS,
+	...MULTI_SEARCH_OPERATIONS,
 	...TRANSFER_OPERATIONS,
 	...DOCUMENT_OPERATIONS,
 	...PAYLOAD_INDEX_OPERATIONS,

@@ -1,12 +1,16 @@
 import { z } from "zod";
 import { HiveError } from "../base/errors.ts";
 import { LIMITS } from "../base/limits.ts";
+import type { TextEmbedder } from "../embedding/text-embedder.ts";
 import type { CollectionRecord } from "../hub/models.ts";
 import type { NodeServices } from "./node-services.ts";
 import type { OperationContext } from "./operation.ts";
 
 /** Vectors of texts, or why one can't be made; of one collection and for one caller. */
 export type EmbedTexts = (texts: readonly string[]) => Promise<readonly (Float32Array | HiveError)[]>;
+
+/** What of an operation's context making vectors needs. */
+export type EmbeddingContext = Pick<OperationContext<NodeServices>, "tenant" | "signal" | "services">;
 
 export const TEXT_JSON_SCHEMA = {
 	type: "string" as const,
@@ -54,10 +58,7 @@ export function requireText(
 }
 
 /** Makes vectors for a collection, with its own model. Texts were checked by `requireText`. */
-export function embedderFor(
-	{ tenant, signal, services }: Pick<OperationContext<NodeServices>, "tenant" | "signal" | "services">,
-	record: CollectionRecord,
-): EmbedTexts {
+export function embedderFor({ tenant, signal, services }: EmbeddingContext, record: CollectionRecord): EmbedTexts {
 	return async (texts) => {
 		if (texts.length === 0) return [];
 		const { embedder } = services;
@@ -82,3 +83,22 @@ export async function embedOne(embed: EmbedTexts, text: string, field: string): 
 /** The same error, naming where in the request it is. */
 export const inField = (error: HiveError, field: string): HiveError =>
 	new HiveError(error.code, `${field}: ${error.message}`, { ...error.details, field }, { cause: error });
+
+/** The same context, in which equal texts for the same model are made vectors of once. */
+export function embeddingOnce({ tenant, signal, services }: EmbeddingContext): EmbeddingContext {
+	const { embedder } = services;
+	if (embedder === undefined) return { tenant, signal, services };
+	const made = new Map<string, ReturnType<TextEmbedder["embed"]>>();
+	const once: TextEmbedder = {
+		provider: embedder.provider,
+		model: embedder.model,
+		dimension: (caller) => embedder.dimension(caller),
+		embed(texts, wanted) {
+			const key = JSON.stringify([wanted.model, wanted.dimension, texts]);
+			const known = made.get(key) ?? embedder.embed(texts, wanted);
+			made.set(key, known);
+			return known;
+		},
+	};
+	return { tenant, signal, services: { ...services, embedder: once } };
+}

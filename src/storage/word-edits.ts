@@ -5,7 +5,7 @@ import type { ShardState } from "./shard-state.ts";
 import { type KnownStems, TextAnalyzer, type TextTerms } from "./text-analyzer.ts";
 import type { TimeSlice } from "./time-slice.ts";
 import { indexedEnd, WORDS_KEY, type WordIndexRow } from "./word-index.ts";
-import { blockOf, eachPosting, encodeBlock, firstSlotOf, openBlock, type Posting, TermKeys } from "./word-rows.ts";
+import { BlockEditor, blockOf, firstSlotOf, openBlock, wordKey } from "./word-rows.ts";
 import type { CommitDraft, DocumentChange } from "./write-draft.ts";
 
 /** Rows between two looks at the clock. */
@@ -18,9 +18,6 @@ interface Note {
 	/** JSON text in UTF-8. */
 	readonly payload: () => Buffer | undefined;
 }
-
-/** By slot what becomes of its posting; undefined: there is none. */
-type BlockEdits = Map<number, Posting | undefined>;
 
 /** Undefined when a commit leaves the index of words alone. */
 export function wordEdits(state: ShardState, draft: CommitDraft): WordEdits | undefined {
@@ -40,6 +37,7 @@ export class WordEdits {
 	readonly #endBefore: number;
 	readonly #endAfter: number;
 	readonly #notes: Note[] = [];
+	readonly #editor = new BlockEditor();
 	#documentCountDelta = 0;
 	#tokenCountDelta = 0;
 	#after: WordIndexRow | undefined;
@@ -106,7 +104,8 @@ export class WordEdits {
 		const stems: KnownStems = new Map();
 		for (let at = 0; at < notes.length; ) {
 			const block = blockOf(notes[at]!.slot);
-			const edits = new Map<string, BlockEdits>();
+			/** By term, as `BlockEditor` takes them. */
+			const edits = new Map<string, number[]>();
 			for (; at < notes.length && blockOf(notes[at]!.slot) === block; at++) {
 				const note = notes[at]!;
 				const terms = await analyzer.documentTerms(parsePayload(note.payload()?.toString()), stems, slice);
@@ -116,7 +115,7 @@ export class WordEdits {
 		}
 	}
 
-	#edit(edits: Map<string, BlockEdits>, { slot, isAdded }: Note, { counts, length }: TextTerms): void {
+	#edit(edits: Map<string, number[]>, { slot, isAdded }: Note, { counts, length }: TextTerms): void {
 		if (length === 0) return;
 		const sign = isAdded ? 1 : -1;
 		this.#documentCountDelta += sign;
@@ -124,33 +123,28 @@ export class WordEdits {
 		for (const [term, count] of counts) {
 			let ofTerm = edits.get(term);
 			if (ofTerm === undefined) {
-				ofTerm = new Map();
+				ofTerm = [];
 				edits.set(term, ofTerm);
 			}
-			ofTerm.set(slot, isAdded ? { slot, count, length } : undefined);
+			// What comes into a slot takes the place of what leaves it.
+			if (ofTerm.at(-3) === slot) ofTerm.length -= 3;
+			ofTerm.push(slot, isAdded ? count : 0, length);
 		}
 	}
 
 	async #writeBlock(
 		batch: RowBatch,
 		block: number,
-		edits: ReadonlyMap<string, BlockEdits>,
+		edits: ReadonlyMap<string, readonly number[]>,
 		slice: TimeSlice,
 	): Promise<void> {
 		const isFilled = this.#hasDocuments(block);
 		let rowCount = 0;
 		for (const [term, ofTerm] of edits) {
-			const key = new TermKeys(term).block(block);
+			const key = wordKey(term, block);
 			const value = isFilled ? this.#state.store.get(key) : undefined;
-			const postings: Posting[] = [];
-			if (value !== undefined) {
-				eachPosting(openBlock(key, value), block, (slot, count, length) => {
-					if (!ofTerm.has(slot)) postings.push({ slot, count, length });
-				});
-			}
-			for (const posting of ofTerm.values()) if (posting !== undefined) postings.push(posting);
-			postings.sort((a, b) => a.slot - b.slot);
-			if (postings.length > 0) batch.put(key, encodeBlock(postings));
+			const body = this.#editor.edited(value === undefined ? undefined : openBlock(key, value), ofTerm);
+			if (body !== undefined) batch.put(key, body);
 			else if (value !== undefined) batch.del(key);
 			if (++rowCount % ROWS_BETWEEN_RESTS === 0 && slice.isSpent) await slice.rest();
 		}

@@ -12,7 +12,7 @@ import type { LexicalQuery } from "./shard-types.ts";
 import type { ChangeWatch } from "./slot-table.ts";
 import type { TextAnalyzer } from "./text-analyzer.ts";
 import { TimeSlice } from "./time-slice.ts";
-import { blockOf, eachPosting, keyBlock, openBlock, postingCount, TermKeys } from "./word-rows.ts";
+import { blockOf, eachPosting, keyBlock, openBlock, postingCount, termRange, wordKey } from "./word-rows.ts";
 
 /** Blocks of a term that are kept after counting, so that they needn't be read again. */
 const KEPT_BYTES_MAX = 8 * 1024 * 1024;
@@ -42,7 +42,6 @@ export interface WordsFound {
 
 /** A term whose documents are looked for. */
 interface SoughtTerm extends WeightedTerm {
-	readonly keys: TermKeys;
 	/** All of its blocks, where they were kept. */
 	readonly kept: readonly Row[] | undefined;
 	/** What a document can gain at most by this term and those behind it. */
@@ -100,7 +99,7 @@ export class WordSearcher {
 		for (const term of terms) {
 			let count = 0;
 			const ofTerm: Row[] = [];
-			for await (const rows of store.rows(new TermKeys(term).range)) {
+			for await (const rows of store.rows(termRange(term))) {
 				for (const row of rows) {
 					count += postingCount(openBlock(row[0], row[1]));
 					keptBytes += row[0].length + row[1].length;
@@ -224,12 +223,12 @@ class SearchRun {
 			for (const [key, value] of term.kept) if (blocks?.has(keyBlock(key)) !== false) await add(key, value);
 		} else if (blocks !== undefined && blocks.size <= SINGLE_BLOCKS_MAX) {
 			for (const block of blocks) {
-				const key = term.keys.block(block);
+				const key = wordKey(term.term, block);
 				const value = store.get(key);
 				if (value !== undefined) await add(key, value);
 			}
 		} else {
-			for await (const rows of store.rows(term.keys.range)) {
+			for await (const rows of store.rows(termRange(term.term))) {
 				for (const [key, value] of rows) if (blocks?.has(keyBlock(key)) !== false) await add(key, value);
 			}
 		}
@@ -263,8 +262,8 @@ class SearchRun {
 	/** Of a document as it is now. */
 	#scoreOf(slot: number, terms: readonly SoughtTerm[], scorer: TermScorer): number {
 		let score = 0;
-		for (const { keys, weight } of terms) {
-			const key = keys.block(blockOf(slot));
+		for (const { term, weight } of terms) {
+			const key = wordKey(term, blockOf(slot));
 			const value = this.#state.store.get(key);
 			if (value === undefined) continue;
 			eachPosting(openBlock(key, value), blockOf(slot), (at, count, length) => {
@@ -317,7 +316,6 @@ function soughtTerms(
 ): readonly SoughtTerm[] {
 	return weighted.map((term, index) => ({
 		...term,
-		keys: new TermKeys(term.term),
 		kept: kept.get(term.term),
 		gainLeft: weighted.slice(index).reduce((sum, { gainMax }) => sum + gainMax, 0),
 	}));

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Webhook } from "standardwebhooks";
 import { ERROR_TABLE } from "../../src/base/errors.ts";
 import { OPERATIONS } from "../../src/operations/operation-table.ts";
+import { EmbeddingServer } from "../embedding/embedding-server.ts";
 import { type Input, linesOf, OperationsNode, type Output } from "./operations-fixture.ts";
 
 type Permission = "ADMIN" | "READ_WRITE" | "READ_ONLY" | "MCP";
@@ -28,6 +29,7 @@ interface Case {
 }
 
 const inDocs = { collection: "docs" };
+const inTexts = { collection: "texts" };
 const NOBODY = { node_id: "node_aaaaaaaaaaaaaaaa" };
 const QUERY = { vector: [1, 0, 0], limit: 2 };
 const WEBHOOK_SECRET = `whsec_${Buffer.from("a secret of twenty-four bytes").toString("base64")}`;
@@ -102,7 +104,24 @@ const CASES: Readonly<Record<string, Case>> = {
 	"vectors.scroll": { row: "read", input: () => inDocs },
 	"vectors.export": { row: "read", input: () => inDocs },
 	"search.query": { row: "read", input: () => ({ ...inDocs, ...QUERY }) },
+	"search.multi": { row: "read", input: () => ({ collections: ["docs"], ...QUERY }) },
 	"search.batch": { row: "read", input: () => ({ ...inDocs, searches: [QUERY] }) },
+
+	"documents.insert": {
+		row: "insert",
+		input: (_, serial) => ({ ...inTexts, path: `notes/${serial}.md`, text: "# One\n\nfish" }),
+	},
+	"documents.list": { row: "read", input: () => inTexts },
+	"documents.content": { row: "read", input: () => ({ ...inTexts, path: "kept.md" }) },
+	"documents.chunks": { row: "read", input: () => ({ ...inTexts, path: "kept.md" }) },
+	"documents.delete": {
+		row: "delete",
+		input: async (world, serial) => {
+			const path = `doomed-${serial}.md`;
+			await world.inAcme("documents.insert", { ...inTexts, path, text: "going" });
+			return { ...inTexts, path };
+		},
+	},
 
 	"usage.own": { row: "read", foreign: "own" },
 	"cluster.usage": { row: "read", foreign: "own" },
@@ -150,7 +169,9 @@ class World {
 	private constructor(readonly node: OperationsNode) {}
 
 	static async build(): Promise<World> {
-		const world = new World(await OperationsNode.start({ HIVE_VECTOR_HUB_WEBHOOK_SECRET: WEBHOOK_SECRET }));
+		const world = new World(
+			await OperationsNode.start({ HIVE_VECTOR_HUB_WEBHOOK_SECRET: WEBHOOK_SECRET, ...embedding.env() }),
+		);
 		const { node, keys } = world;
 		for (const id of ["acme", "beta", "frozen"]) await node.asAdmin("tenants.create", { id });
 		const mint = async (name: string, tenant: string, permissions: readonly Permission[], more: Input = {}) => {
@@ -173,6 +194,8 @@ class World {
 		await node.asAdmin("keys.rotate", await mint("DEPRECATED", "acme", ["READ_WRITE"]));
 		await node.asAdmin("tenants.update", { tenant_id: "frozen", active: false });
 		await world.inAcme("collections.create", { name: "docs", dimension: 3 });
+		await world.inAcme("collections.create", { name: "texts", text: { provider: "openai" } });
+		await world.inAcme("documents.insert", { ...inTexts, path: "kept.md", text: "a red fish" });
 		await world.inAcme("vectors.upsert", {
 			...inDocs,
 			vectors: [
@@ -235,7 +258,7 @@ class World {
 			// How much of a disk is taken changes by itself.
 			for (const { disk_bytes: _, ...collection } of collections) parts.push(collection);
 		}
-		parts.push(await this.inAcme("vectors.export", inDocs));
+		for (const collection of [inDocs, inTexts]) parts.push(await this.inAcme("vectors.export", collection));
 		return parts;
 	}
 
@@ -263,10 +286,14 @@ function expected(
 }
 
 let world: World;
+const embedding = new EmbeddingServer();
 beforeAll(async () => {
 	world = await World.build();
 });
-afterAll(() => world.node.stop());
+afterAll(async () => {
+	await world.node.stop();
+	await embedding[Symbol.asyncDispose]();
+});
 
 async function overPipeline(operation: string, comer: Comer, input: Input, protocol: "rest" | "mcp"): Promise<string> {
 	const { key, actingTenant } = comer;
@@ -373,11 +400,13 @@ describe("what another tenant's key is told", () => {
 			if (row === "public" || row === "manage" || foreign === "own") continue;
 			const input = await world.inputOf(operation);
 			const real = await beta.refusal(operation, input);
+			const name = String(input.collection ?? (input.collections as string[])[0]);
+			const never = "x".repeat(name.length);
 			const unused = await beta.refusal(operation, {
 				...input,
-				collection: "x".repeat(String(input.collection).length),
+				...(input.collection === undefined ? { collections: [never] } : { collection: never }),
 			});
-			const blank = (text: string) => text.replaceAll(String(input.collection), "?").replaceAll(/x{2,}/g, "?");
+			const blank = (text: string) => text.replaceAll(name, "?").replaceAll(/x{2,}/g, "?");
 			expect(blank(JSON.stringify(unused.toWire()))).toBe(blank(JSON.stringify(real.toWire())));
 		}
 	});

@@ -7,7 +7,7 @@ import { Shard } from "../../src/storage/shard.ts";
 import { SHARD_FILES } from "../../src/storage/shard-opening.ts";
 import { yieldTurn } from "../../src/storage/time-slice.ts";
 import { WORDS_KEY, type WordIndexRow } from "../../src/storage/word-index.ts";
-import { TermKeys } from "../../src/storage/word-rows.ts";
+import { wordKey } from "../../src/storage/word-rows.ts";
 import { bm25Oracle, type Words } from "./bm25-oracle.ts";
 import {
 	failureOf,
@@ -94,7 +94,7 @@ describe("an index of words", () => {
 		await rewriteIndexRow(path, (row) => ({ ...row, analysis: "another", documentCount: 5 }));
 		await tamper(path, async (store) => {
 			const batch = store.batch();
-			batch.put(new TermKeys("leftover").block(3), Uint8Array.of(1, 0, 1, 1));
+			batch.put(wordKey("leftover", 3), Uint8Array.of(1, 0, 1, 1));
 			await batch.write();
 		});
 		let shard = await Shard.open(path, config, deps);
@@ -157,9 +157,9 @@ describe("an index of words", () => {
 		await (await filled(path, 300)).close();
 		await tamper(path, async (store) => {
 			// As it would come back from a disk that flipped a bit: the seal is another key's.
-			const key = new TermKeys("odd").block(1);
+			const key = wordKey("odd", 1);
 			const batch = store.batch();
-			batch.put(new TermKeys("even").block(1), store.get(key)!.subarray(0, -4));
+			batch.put(wordKey("even", 1), store.get(key)!.subarray(0, -4));
 			batch.put(key, Uint8Array.of());
 			await batch.write();
 		});
