@@ -26,6 +26,7 @@ const doors = [
 	["usearch", "^src/storage/"],
 	["classic-level", "^src/storage/"],
 	["elysia", "^src/api/rest/"],
+	["@modelcontextprotocol/[^/]+", "^src/api/mcp/"],
 	["prom-client", "^src/observe/"],
 	["pino", "^src/observe/"],
 	["@oclif/core", "^(bin|commands)/"],

@@ -79,7 +79,9 @@ describe("who may speak MCP", () => {
 		});
 		expect(made.body.result.structuredContent.name).toBe("audited");
 		const metrics = await clientOf(rig.node.url, rig.adminKey)("GET", "/metrics");
-		expect(metrics.body).toMatch(/tenant_requests_total\{tenant_id="acme",operation="collections.create",status="201"\} 2/);
+		expect(metrics.body).toMatch(
+			/tenant_requests_total\{tenant_id="acme",operation="collections.create",status="201"\} 2/,
+		);
 	});
 });
 
@@ -146,7 +148,9 @@ describe("a WebSocket", () => {
 		);
 		const { code, reason } = await line.closed;
 		expect([code, reason]).toEqual([1008, "AUTH_INVALID"]);
-		expect(line.received.filter(({ id: answered }) => answered === 2).every(({ error }) => error.code === -32001)).toBe(true);
+		expect(line.received.filter(({ id: answered }) => answered === 2).every(({ error }) => error.code === -32001)).toBe(
+			true,
+		);
 		expect((await rig.rest(acme, "GET", "/collections/late")).status).toBe(404);
 	});
 
@@ -176,13 +180,17 @@ describe("the stdio bridge", () => {
 		env: { PATH: process.env.PATH ?? "", ...(key !== undefined && { HIVE_VECTOR_API_KEY: key }) },
 	});
 
-	test.each(ERAS)("lets a client of the official SDK speak %s", async (era) => {
-		const client = sdkClient(era);
-		await client.connect(new StdioClientTransport(command(acme)));
-		const { structuredContent } = (await client.callTool({ name: "list_collections", arguments: {} })) as Rpc;
-		expect(structuredContent.collections[0].full_name).toStartWith("acme:");
-		await client.close();
-	}, 30_000);
+	test.each(ERAS)(
+		"lets a client of the official SDK speak %s",
+		async (era) => {
+			const client = sdkClient(era);
+			await client.connect(new StdioClientTransport(command(acme)));
+			const { structuredContent } = (await client.callTool({ name: "list_collections", arguments: {} })) as Rpc;
+			expect(structuredContent.collections[0].full_name).toStartWith("acme:");
+			await client.close();
+		},
+		30_000,
+	);
 
 	test("ends with stdin once everything is answered, and says on stderr alone why it can't begin", async () => {
 		const run = async (key: string | undefined, input: string) => {
@@ -192,7 +200,15 @@ describe("the stdio bridge", () => {
 			return { code: await bridge.exited, out, err };
 		};
 		const good = await run(acme, `${JSON.stringify(call(1))}\n${JSON.stringify(call(2))}\n`);
-		expect([good.code, good.err, good.out.trimEnd().split("\n").map((line) => JSON.parse(line).id).toSorted()]).toEqual([0, "", [1, 2]]);
+		expect([
+			good.code,
+			good.err,
+			good.out
+				.trimEnd()
+				.split("\n")
+				.map((line) => JSON.parse(line).id)
+				.toSorted(),
+		]).toEqual([0, "", [1, 2]]);
 		const bad = await run(`hh_live_${"x".repeat(32)}`, `${JSON.stringify(call(1))}\n`);
 		expect([bad.code, bad.out]).toEqual([3, ""]);
 		expect(bad.err).toContain("AUTH_INVALID");

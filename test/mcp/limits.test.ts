@@ -52,7 +52,14 @@ describe("a message over HTTP", () => {
 			const answer = await fetch(`${server.url}/mcp`, { method });
 			expect([answer.status, answer.headers.get("allow")]).toEqual([405, "POST"]);
 		}
-		expect(statusOf(await rawAnswer(server.port, "POST /mcp HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 999999999"))).toBe(413);
+		expect(
+			statusOf(
+				await rawAnswer(
+					server.port,
+					"POST /mcp HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 999999999",
+				),
+			),
+		).toBe(413);
 	});
 
 	test("whose headers and body disagree runs nothing", async () => {

@@ -110,7 +110,7 @@ export class McpHttp {
 			const isStream = response.headers.get("content-type")?.startsWith("text/event-stream") === true;
 			if (!isStream || response.body === null) {
 				answer({ response, facts: visit.facts });
-				await Promise.all(messages.map(({ id }) => (id === undefined || id === null ? undefined : desk.idle(id))));
+				for (const { id } of messages) if (id !== undefined && id !== null) await desk.idle(id);
 				return;
 			}
 			const { stream, ended } = tapped(response.body);
