@@ -1,5 +1,6 @@
 import { HiveError } from "../base/errors.ts";
 import type { CollectionRecord } from "../hub/models.ts";
+import type { ShardName } from "../shards/pool-types.ts";
 import type { DeletedCollections } from "./deleted-collections.ts";
 import type { Membership } from "./membership/membership-types.ts";
 import { reachTopology } from "./membership/reach-topology.ts";
@@ -15,7 +16,7 @@ export interface CollectionShardsParts {
 	readonly isClusterMode: boolean;
 	readonly membership: Pick<Membership, "view" | "refresh">;
 	/** A call ended in a way that leaves open what it did. */
-	readonly doubt: (record: CollectionRecord, shardIndex: number) => void;
+	readonly doubt: (shard: ShardName) => void;
 	/** Asks the hub whether it still names the collection. @throws COLLECTION_NOT_FOUND, HUB_UNAVAILABLE */
 	readonly confirm: (record: CollectionRecord) => Promise<void>;
 }
@@ -33,7 +34,7 @@ export class CollectionShards {
 			parts.replication.shard({
 				shard,
 				replicas: record.replicas,
-				doubt: () => parts.doubt(record, shard.shardIndex),
+				doubt: () => parts.doubt(shard),
 				confirm: () => parts.confirm(record),
 			}),
 		);
@@ -54,7 +55,8 @@ export class CollectionShards {
 			// The copies, or another node, may have heard of it sooner than this one.
 			const isDeleted = error instanceof HiveError && error.code === "COLLECTION_NOT_FOUND";
 			if (isDeleted || deleted.has(this.record.id)) throw collectionNotFound(this.record.name);
-			if (!(error instanceof HiveError) || error.code === "INTERNAL") doubt(this.record, shardIndex);
+			if (!(error instanceof HiveError) || error.code === "INTERNAL")
+				doubt({ tenantId: this.record.tenant_id, collectionId: this.record.id, shardIndex });
 			throw error;
 		}
 	}

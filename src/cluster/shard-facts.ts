@@ -8,3 +8,7 @@ export const factsOf = ({ tenantId, collectionId, shardIndex }: ShardName, nodeI
 	shard: shardIndex,
 	...(nodeId !== undefined && { node_id: nodeId }),
 });
+
+/** Names a shard within a process. */
+export const shardKey = ({ tenantId, collectionId, shardIndex }: ShardName): string =>
+	`${tenantId}/${collectionId}/${shardIndex}`;

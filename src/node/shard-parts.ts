@@ -117,6 +117,7 @@ export async function openShardParts(options: ShardPartsOptions): Promise<ShardP
 		pool,
 		isDeleted: (collectionId) => deleted.has(collectionId),
 		touched: (shard) => touched(shard),
+		mended: (shard) => accounts.doubt(shard),
 		made: (shard) => placement.made(shard),
 	});
 	const port = new PeerReplicaPort({ membership, calls, service });
@@ -144,7 +145,7 @@ export async function openShardParts(options: ShardPartsOptions): Promise<ShardP
 			deleted,
 			isClusterMode,
 			membership,
-			doubt: (doubted, shardIndex) => accounts.doubt(doubted, shardIndex),
+			doubt: (shard) => accounts.doubt(shard),
 			confirm: async ({ tenant_id, id, name }) => {
 				const named = await directory.hub.listCollections(tenant_id);
 				if (!named.some((record) => record.id === id)) throw collectionNotFound(name);

@@ -15,6 +15,7 @@ import type {
 	StoredVector,
 	UpdateRequest,
 	UpdateResult,
+	UpdateStamp,
 	UpsertBatch,
 	Version,
 	VersionedRows,
@@ -45,8 +46,8 @@ export interface ShardCalls {
 	measure(write: { readonly upsert: UpsertBatch } | { readonly update: UpdateRequest }): WriteResult;
 	/** @param version of all its documents, for which the newest version wins; without one the shard gives it a newer one than any. */
 	upsert(batch: UpsertBatch, allowance: WriteAllowance, version?: Version): WriteResult;
-	/** VECTOR_NOT_FOUND when the id is absent. The shard gives the version. */
-	update(request: UpdateRequest, allowance: WriteAllowance): UpdateResult;
+	/** VECTOR_NOT_FOUND when the id is absent. @param stamp of copies; without it the shard gives the version */
+	update(request: UpdateRequest, allowance: WriteAllowance, stamp?: UpdateStamp): UpdateResult;
 	/** @param version only with ids: deletes what is older, and leaves word of it also where there is nothing (yet). */
 	delete(selector: Selector, version?: Version): WriteResult;
 	/** Takes over rows of another copy: for each id the newest version wins. Idempotent. */

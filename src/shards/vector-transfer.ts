@@ -34,14 +34,9 @@ export function outgoing(call: ShardCall): { readonly call: ShardCall; readonly 
 		}
 		case "merge": {
 			const [rows] = call.args;
-			const vectors = ownBuffer(rows.vectors);
-			const owned = {
-				...rows,
-				vectors,
-				versions: ownBuffer(rows.versions),
-				deleted: ownBuffer(rows.deleted),
-			};
-			return { call: { ...call, args: [owned] }, transfer: vectors === rows.vectors ? [] : buffersOf(vectors) };
+			const owned = ownRows(rows);
+			const transfer = owned.vectors === rows.vectors ? [] : buffersOf(owned.vectors);
+			return { call: { ...call, args: [owned] }, transfer };
 		}
 		case "delete": {
 			const [selector, version] = call.args;
@@ -57,8 +52,11 @@ export function outgoing(call: ShardCall): { readonly call: ShardCall; readonly 
 			return { call: { ...call, args: [{ update: withOwnBuffer(write.update) }] }, transfer: [] };
 		}
 		case "update": {
-			const [request, allowance] = call.args;
-			return { call: { ...call, args: [withOwnBuffer(request), allowance] }, transfer: [] };
+			const [request, allowance, stamp] = call.args;
+			const owned = withOwnBuffer(request);
+			if (stamp === undefined) return { call: { ...call, args: [owned, allowance] }, transfer: [] };
+			const ownStamp = { version: ownBuffer(stamp.version), known: ownRows(stamp.known) };
+			return { call: { ...call, args: [owned, allowance, ownStamp] }, transfer: [] };
 		}
 		case "search":
 			return { call: { ...call, args: [call.args[0].map(withOwnBuffer)] }, transfer: [] };
@@ -100,6 +98,13 @@ export function incoming(
 			return cloned(value);
 	}
 }
+
+const ownRows = (rows: VersionedRows): VersionedRows => ({
+	...rows,
+	vectors: ownBuffer(rows.vectors),
+	versions: ownBuffer(rows.versions),
+	deleted: ownBuffer(rows.deleted),
+});
 
 const cloned = (value: unknown) => ({ value, transfer: [] });
 

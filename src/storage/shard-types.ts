@@ -84,9 +84,19 @@ export interface VersionedRow {
 	readonly document: { readonly payload: string | undefined; readonly vector: Float32Array } | undefined;
 }
 
-/** An update, with the row as it is now: what other copies are given. */
+/** How an update is done at one copy for all. */
+export interface UpdateStamp {
+	/** That the row will have. An update that finds something newer is void. */
+	readonly version: Version;
+	/** The row as others know it, or none: taken over first, where this copy knows less. */
+	readonly known: VersionedRows;
+}
+
+/** An update, with the row as it is now, none where something newer stood in its way: what other copies are given. */
 export interface UpdateResult extends WriteResult {
 	readonly row: VersionedRows;
+	/** Whether what was taken over first changed what the shard holds: not counted in this. */
+	readonly wasBehind: boolean;
 }
 
 /** Sums over the documents that live, by bucket (hash of the id): equal sums, equal documents in equal versions. */

@@ -31,6 +31,7 @@ import type {
 	StoredVector,
 	UpdateRequest,
 	UpdateResult,
+	UpdateStamp,
 	UpsertBatch,
 	Version,
 	VersionedRows,
@@ -141,8 +142,8 @@ export class Shard {
 	}
 
 	/** @throws HiveError VECTOR_NOT_FOUND, DIMENSION_MISMATCH, INVALID_VECTOR, VALIDATION_FAILED, QUOTA_EXCEEDED */
-	async update(request: UpdateRequest, allowance: WriteAllowance): Promise<UpdateResult> {
-		return await this.#call(() => this.#write(updateRowCommand(request, allowance, this.#state.scorer)));
+	async update(request: UpdateRequest, allowance: WriteAllowance, stamp?: UpdateStamp): Promise<UpdateResult> {
+		return await this.#call(() => this.#write(updateRowCommand(request, allowance, this.#state.scorer, stamp)));
 	}
 
 	/**

@@ -1,7 +1,14 @@
 import { HiveError } from "../base/errors.ts";
 import { VERSION_BYTES } from "./hybrid-clock.ts";
 import type { Scorer } from "./scorer.ts";
-import type { UpdateRequest, UpdateResult, VersionedRow, VersionedRows, WriteAllowance } from "./shard-types.ts";
+import type {
+	UpdateRequest,
+	UpdateResult,
+	UpdateStamp,
+	VersionedRow,
+	VersionedRows,
+	WriteAllowance,
+} from "./shard-types.ts";
 import { Superseded } from "./superseded.ts";
 import { updateCommand, type WriteCommand, writeResult } from "./write-commands.ts";
 
@@ -25,18 +32,29 @@ export function packRows(rows: readonly VersionedRow[], dimension: number): Vers
 	};
 }
 
-/** An update that also tells what has become of the document. */
+/** An update that also tells what has become of the document. @throws as `updateCommand` and, of the stamp, `mergeCommand` */
 export function updateRowCommand(
 	request: UpdateRequest,
 	allowance: WriteAllowance,
 	scorer: Scorer,
+	stamp?: UpdateStamp,
 ): WriteCommand<UpdateResult> {
-	const command = updateCommand(request, allowance, scorer);
+	const command = updateCommand(request, allowance, scorer, stamp?.version);
+	const catchUp = stamp && mergeCommand(stamp.known, scorer);
 	return {
 		...command,
 		async plan(draft, slice) {
+			await catchUp?.plan(draft, slice);
+			// What the copy had missed was counted when it was written.
+			const { vectorCountDelta: caughtUpCount, bytesDelta: caughtUpBytes } = draft;
 			const result = await command.plan(draft, slice);
-			return { ...result, row: packRows([draft.written(request.id)], scorer.dimension) };
+			return {
+				...result,
+				vectorCountDelta: result.vectorCountDelta - caughtUpCount,
+				bytesDelta: result.bytesDelta - caughtUpBytes,
+				wasBehind: caughtUpCount !== 0 || caughtUpBytes !== 0,
+				row: packRows(result.supersededBy === undefined ? [draft.living(request.id)] : [], scorer.dimension),
+			};
 		},
 	};
 }

@@ -38,10 +38,16 @@ export class WordIndexBuilder {
 		}
 	}
 
-	/** As it is once the next documents are in. */
+	/** As it is once the next documents are in. @throws HiveError INTERNAL when one of them is damaged */
 	#extended(row: WordIndexRow): WordIndexRow {
+		const { slots, documents } = this.#state;
 		const end = indexedEnd(row) + SLOTS_PER_COMMIT;
-		return { ...row, indexedTo: end < this.#state.slots.slotCount ? end : null };
+		// Found out here, it stops this work alone; in the commit it would fail those as well that share it.
+		for (let slot = indexedEnd(row); slot < Math.min(end, slots.slotCount); slot++) {
+			const id = slots.idOf(slot);
+			if (id !== undefined) documents.read(id);
+		}
+		return { ...row, indexedTo: end < slots.slotCount ? end : null };
 	}
 
 	async #change(decide: (row: WordIndexRow | undefined) => WordIndexRow | undefined): Promise<void> {

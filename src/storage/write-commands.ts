@@ -77,18 +77,29 @@ export function upsertCommand(
 	};
 }
 
-/** @throws HiveError DIMENSION_MISMATCH, INVALID_VECTOR; when planned VECTOR_NOT_FOUND, VALIDATION_FAILED, QUOTA_EXCEEDED. */
-export function updateCommand(request: UpdateRequest, allowance: WriteAllowance, scorer: Scorer): WriteCommand {
+/**
+ * @param version that the document will have, unless it has a newer one; undefined: newer than any.
+ * @throws HiveError DIMENSION_MISMATCH, INVALID_VECTOR; when planned VECTOR_NOT_FOUND, VALIDATION_FAILED, QUOTA_EXCEEDED.
+ */
+export function updateCommand(
+	request: UpdateRequest,
+	allowance: WriteAllowance,
+	scorer: Scorer,
+	version?: Version,
+): WriteCommand {
 	const { id, vector, payloadPatch } = request;
 	if (vector !== undefined) scorer.query(vector, "vector");
 	return {
 		rowCount: 1,
 		byteCount: (vector?.byteLength ?? 0) + (payloadPatch?.length ?? 0),
 		async plan(draft) {
+			const standing = version && draft.newerThan(id, version);
+			if (standing !== undefined) return writeResult(draft, 0, standing);
 			const found = draft.find(id);
 			if (found === undefined) throw new HiveError("VECTOR_NOT_FOUND", "there is no vector with this id", { id });
 			const payload = payloadPatch === undefined ? found.payload : mergePayload(found.payload, payloadPatch);
-			draft.put(id, payload, vector);
+			if (version === undefined) draft.put(id, payload, vector);
+			else draft.putVersion(id, { payload, vector }, version);
 			checkAllowance(draft, allowance);
 			return writeResult(draft, 1);
 		},

@@ -100,11 +100,11 @@ export class RequestDraft {
 		return this.#pending(id) === undefined ? this.#state.documents.read(id) : undefined;
 	}
 
-	/** A document that this request has put. */
-	written(id: VectorId): VersionedRow {
-		const { before, after, version } = this.#changes.get(id)!;
-		const vector = after?.vector ?? this.#state.documents.vector(before!.slot);
-		return { id, version, document: { payload: after?.payload?.toString(), vector } };
+	/** A document that lives when this request is done, whole. */
+	living(id: VectorId): VersionedRow {
+		const { before, found, version } = this.#standing(id);
+		const vector = found?.vector ?? this.#state.documents.vector(before!.slot);
+		return { id, version: version!, document: { payload: found?.payload?.toString(), vector } };
 	}
 
 	/** @param vector undefined keeps the one that the document has, which must live then. Not copied. */
@@ -130,10 +130,16 @@ export class RequestDraft {
 	putVersion(id: VectorId, after: DocumentAfter | undefined, version: Version): Version | undefined {
 		this.#state.versions.observe(version);
 		const standing = this.#standing(id);
-		const known = standing.version ?? this.#state.tombstones.standing(id, version);
+		const known = this.#known(id, standing, version);
 		if (known !== undefined && compareVersions(known, version) >= 0) return new Uint8Array(known);
 		this.#change(id, standing, after, version);
 		return undefined;
+	}
+
+	/** What is known of the document, be it a deletion, if that is newer than the version. A new array. */
+	newerThan(id: VectorId, version: Version): Version | undefined {
+		const known = this.#known(id, this.#standing(id), version);
+		return known !== undefined && compareVersions(known, version) > 0 ? new Uint8Array(known) : undefined;
 	}
 
 	row(change: RowChange): void {
@@ -178,6 +184,11 @@ export class RequestDraft {
 		if (change !== undefined) return { before: change.before, found: change.after, version: change.version };
 		const before = this.#state.documents.read(id);
 		return { before, found: before, version: before?.version };
+	}
+
+	/** Undefined when that is certainly older than `version`. */
+	#known(id: VectorId, standing: Standing, version: Version): Version | undefined {
+		return standing.version ?? this.#state.tombstones.standing(id, version);
 	}
 
 	#pending(id: VectorId): DocumentChange | undefined {

@@ -207,6 +207,29 @@ describe("a session with a node in cluster mode", () => {
 		expect((await user.run(["search", "none", "--id", "1"], { env: acme })).code).toBe(4);
 	});
 
+	test("documents are found by their words, and by words and vector together", async () => {
+		const lines = ["The keys were rotated", "A key signs requests", "Backups of last night"].map((text, id) =>
+			JSON.stringify({ id, vector: [Math.cos(id), Math.sin(id)], payload: { title: text, note: "key" } }),
+		);
+		const flags = ["--dimension", "2", "--text-field", "title", "--text-language", "english"];
+		const made = await json(["collection", "create", "texts", ...flags], acme);
+		expect(made.text).toEqual({ provider: "none", fields: ["title"], language: "english" });
+		const shown = await user.run(["collection", "show", "texts"], { env: acme });
+		expect(shown.stdout).toMatch(/^text +words of title \(english\)$/m);
+		await json(["import", "texts", "-"], acme, lines.join("\n"));
+		const search = async (...args: readonly string[]) => await json(["search", "texts", ...args, "--explain"], acme);
+		const ids = (answer: Awaited<ReturnType<typeof json>>) => answer.results.map(({ id }: { id: number }) => id);
+		expect(ids(await search("--text", "rotating keys"))).toEqual([0, 1]);
+		const hybrid = await search("--vector", "[-0.4, 0.9]", "--hybrid-text", "rotating key", "--alpha", "0.9");
+		expect([ids(hybrid)[0], hybrid.plan.kind]).toEqual([2, "hybrid"]);
+		expect(ids(await search("--id", "2", "--hybrid-text", "rotating key"))).toEqual([0, 1]);
+		expect(ids(await search("--hybrid-text", "night", "--alpha", "0"))).toEqual([2]);
+		for (const wrong of [["--text", "a", "--id", "1"], ["--id", "1", "--alpha", "0.5"], []]) {
+			expect((await user.run(["search", "texts", ...wrong], { env: acme })).code).toBe(2);
+		}
+		await json(["collection", "delete", "texts", "--yes"], acme);
+	});
+
 	test("usage is one's own, and any tenant's for an operator", async () => {
 		expect(await json(["usage"], acme)).toMatchObject({ tenant_id: "acme", vectors: VECTOR_COUNT, collections: 1 });
 		expect((await user.run(["usage", "acme"], { env: admin })).stdout).toMatch(/^vectors +2,500$/m);

@@ -67,7 +67,7 @@ function memoryShard(folder: string, config: ShardConfig, probe: ShardProbe, row
 	return {
 		upsert: (batch) => run("upsert", () => insert(batch)),
 		measure: () => run("measure", () => nothing),
-		update: ({ id }) => run("update", () => ({ ...nothing, row: rowsOf([id]) })),
+		update: ({ id }) => run("update", () => ({ ...nothing, row: rowsOf([id]), wasBehind: false })),
 		delete: () => run("delete", () => nothing),
 		merge: (rows) => run("merge", () => insert(rows)),
 		rows: (asked) => run("rows", () => rowsOf(asked.filter((id) => ids.has(id)))),

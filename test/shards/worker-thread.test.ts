@@ -64,8 +64,16 @@ test("shards of two nodes exchange what differs, across threads", async () => {
 	await one.call(ref, "upsert", batchOf(1, 2, 3), {}, version(1));
 	await other.call(ref, "upsert", batchOf(3, 4), {}, version(2));
 	await one.call(ref, "delete", { ids: [4] }, version(3));
-	const { row } = await other.call(ref, "update", { id: 3, payloadPatch: '{"a":1}' }, {});
-	expect(await one.call(ref, "merge", row)).toMatchObject({ vectorCountDelta: 0, affectedCount: 1 });
+	// What one node lacks it takes over from the other first, and it writes in the version that it is given.
+	await other.call(ref, "upsert", batchOf(5), {}, version(2));
+	const patch = { id: 5, payloadPatch: '{"a":1}' };
+	const stamp = { version: version(9), known: await other.call(ref, "rows", [5]) };
+	const { row } = await one.call(ref, "update", patch, {}, stamp);
+	expect(row).toMatchObject({ ids: [5], versions: version(9), payloads: ['{"a":1}'] });
+	expect(await other.call(ref, "merge", row)).toMatchObject({ vectorCountDelta: 0, affectedCount: 1 });
+	expect((await other.call(ref, "update", patch, {}, { ...stamp, version: version(8) })).supersededBy).toEqual(
+		version(9),
+	);
 	expect((await one.call(ref, "upsert", batchOf(4), {}, version(2))).supersededBy).toEqual(version(3));
 	for (const [from, to] of [pools, [other, one]] as const) {
 		const { ids } = await from.call(ref, "versions", 4, [0, 1, 2, 3]);
@@ -74,8 +82,8 @@ test("shards of two nodes exchange what differs, across threads", async () => {
 	const [first, second] = await Promise.all(pools.map((pool) => pool.call(ref, "digest", 4)));
 	expect(first?.sums).toEqual(second!.sums);
 	for (const pool of pools) {
-		const [, , three, four] = await pool.call(ref, "get", [1, 2, 3, 4], READ);
-		expect([three?.payload, four]).toEqual(['{"a":1}', undefined]);
+		const [four, five] = await pool.call(ref, "get", [4, 5], READ);
+		expect([four, five?.payload]).toEqual([undefined, '{"a":1}']);
 		await pool.call(ref, "allowPurge", 1);
 		await pool.close();
 	}

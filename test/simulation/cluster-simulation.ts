@@ -2,12 +2,13 @@ import { HiveError } from "../../src/base/errors.ts";
 import type { NodeId, VectorId } from "../../src/base/ids.ts";
 import { reachTopology } from "../../src/cluster/membership/reach-topology.ts";
 import { RingTopologyView } from "../../src/cluster/membership/ring-topology-view.ts";
-import { type ClusterShard, shardKey } from "../../src/cluster/repair/repair-types.ts";
+import type { ClusterShard } from "../../src/cluster/repair/repair-types.ts";
 import type { ReplicaPort } from "../../src/cluster/replication/replica-types.ts";
 import type { ReplicatedShard } from "../../src/cluster/replication/replicated-shard.ts";
+import { shardKey } from "../../src/cluster/shard-facts.ts";
 import type { MemberState, Topology } from "../../src/hub/models.ts";
 import { compareVersions } from "../../src/storage/hybrid-clock.ts";
-import type { UpdateResult, Version, VersionedRow } from "../../src/storage/shard-types.ts";
+import type { UpdateStamp, Version, VersionedRow } from "../../src/storage/shard-types.ts";
 import { shardRef } from "../cluster/repair/memory-nodes.ts";
 import { SeededRandom, VirtualTime } from "../cluster/repair/virtual-time.ts";
 import { History, type Observed, type Operation, type OperationKind } from "./history.ts";
@@ -28,7 +29,9 @@ const TOMBSTONE_RETENTION_MS = 5_000;
 /** All is well again after so long without a fault: repair's longest pause is ten minutes. */
 const HEALING_MS_MAX = 45 * 60_000;
 const WRITING: readonly OperationKind[] = ["upsert", "upsert", "delete"];
-const PATCHING: readonly OperationKind[] = [...WRITING, "patch"];
+/** Few, so that writes of one meet. */
+const PATCHED_IDS = 3;
+const PATCHING: readonly OperationKind[] = ["upsert", "upsert", "patch", "patch", "delete"];
 const LOOK_EVERY_MS = 2_000;
 const TRACE_LINES_KEPT = 4_000;
 
@@ -37,7 +40,7 @@ export interface SimulationOptions {
 	/** Things that happen before everything heals. */
 	readonly steps: number;
 	readonly fault?: Fault;
-	/** Whether clients also update vectors in place. */
+	/** A life of another kind: clients update vectors in place, and nodes stop, but none comes, goes or dies. */
 	readonly patches?: boolean;
 	/** Every line is kept. */
 	readonly keepsTrace?: boolean;
@@ -80,6 +83,7 @@ export class ClusterSimulation {
 	readonly #fault: Fault;
 	/** By subject, the newest deletion that any copy ever took. */
 	readonly #deletions = new Map<string, Version>();
+	readonly #hasPatches: boolean;
 	#view: RingTopologyView | undefined;
 	#traceHash = 0n;
 	#collectionCount = 0;
@@ -88,6 +92,7 @@ export class ClusterSimulation {
 	constructor(options: SimulationOptions) {
 		this.#options = options;
 		this.#fault = options.fault ?? new Fault();
+		this.#hasPatches = options.patches === true || this.#fault.isOfPatches;
 		this.#random = new SeededRandom(options.seed);
 		const random = this.#random;
 		this.#network = new SimulatedNetwork({ time: this.#time, random, trace: (line) => this.#note(line) });
@@ -107,7 +112,7 @@ export class ClusterSimulation {
 		await this.#time.pass(1_500);
 		for (let count = 1 + this.#random.below(2); count > 0; count--) await this.#makeCollection();
 		for (let step = 0; step < this.#options.steps && this.#problems.length === 0; step++) {
-			await this.#step();
+			await (this.#hasPatches ? this.#patchingStep() : this.#step());
 			await this.#time.pass(this.#random.chance(0.1) ? 4_000 + this.#random.below(12_000) : this.#random.below(900));
 		}
 		if (this.#problems.length === 0) await this.#heal();
@@ -154,7 +159,7 @@ export class ClusterSimulation {
 			const node = this.#pickCoordinator();
 			if (found === undefined || node === undefined) return;
 			const id = this.#random.below(IDS_PER_SHARD);
-			const kind = this.#random.pick(this.#options.patches === true ? PATCHING : WRITING);
+			const kind = this.#random.pick(WRITING);
 			void this.#writeTo(node, found, id, kind);
 		}
 	}
@@ -200,11 +205,37 @@ export class ClusterSimulation {
 		return replication.shard({ shard, replicas, doubt: () => {}, confirm });
 	}
 
-	#read(): void {
+	/** Many writes of few vectors, by clients of all nodes, while now and then one node stops or is cut off. */
+	async #patchingStep(): Promise<void> {
+		const random = this.#random;
+		const dice = random.below(100);
+		const running = this.#running();
+		if (dice < 55) {
+			const found = this.#pickShard();
+			if (found === undefined) return;
+			for (let count = 1 + random.below(3); count > 0; count--) {
+				const node = this.#pickCoordinator();
+				if (node !== undefined) void this.#writeTo(node, found, random.below(PATCHED_IDS), random.pick(PATCHING));
+				await this.#time.pass(random.below(60));
+			}
+		} else if (dice < 75) this.#read(PATCHED_IDS);
+		else if (dice < 85) this.#pause();
+		else if (dice < 92) {
+			const { nodeId } = random.pick(running);
+			this.#note(`~ ${nodeId} is cut off`);
+			for (const { nodeId: other } of this.#machines) {
+				this.#network.cut(nodeId, other);
+				if (random.chance(0.7)) this.#network.cut(other, nodeId);
+			}
+		} else if (dice < 98) this.#network.heal();
+		else this.#disturb();
+	}
+
+	#read(idCount = IDS_PER_SHARD): void {
 		const found = this.#pickShard();
 		const node = this.#pickCoordinator();
 		if (found === undefined || node === undefined) return;
-		const id = this.#random.below(IDS_PER_SHARD);
+		const id = this.#random.below(idCount);
 		const startMs = this.#time.monotonicMs();
 		const record = this.#recordOf(found);
 		const shard = this.#shardOf(node, { ...found, replicas: record.replicas });
@@ -580,9 +611,8 @@ function noting(port: ReplicaPort, operation: Operation): ReplicaPort {
 		call: async (nodeId, shard, method, args, options) => {
 			if (method === "upsert") operation.version = args[2] as Version | undefined;
 			else if (method === "delete") operation.version = args[1] as Version | undefined;
-			const answer = await port.call(nodeId, shard, method, args, options);
-			if (method === "update") operation.version = (answer as UpdateResult).row.versions;
-			return answer;
+			else if (method === "update") operation.version = (args[2] as UpdateStamp | undefined)?.version;
+			return await port.call(nodeId, shard, method, args, options);
 		},
 		make: (...args) => port.make(...args),
 		copyState: (...args) => port.copyState(...args),

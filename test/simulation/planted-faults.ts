@@ -22,6 +22,9 @@ export class Fault {
 	/** Lets go of word of deletions that is old enough, whoever has heard of them. */
 	readonly forgetsDeletions: boolean = false;
 
+	/** Shows only where vectors are updated in place. */
+	readonly isOfPatches: boolean = false;
+
 	hints(storage: HintStorage, _host: SimulatedHost): HintStorage {
 		return storage;
 	}
@@ -166,6 +169,38 @@ export const PLANTED_FAULTS: Readonly<Record<string, () => Fault>> = {
 					const { supersededBy: _, ...rest } = answer as UpdateResult;
 					return rest;
 				});
+			}
+		})(),
+
+	"an update reads before its version is claimed": () =>
+		new (class extends Fault {
+			override readonly isOfPatches = true;
+			override coordinatorPort(port: ReplicaPort): ReplicaPort {
+				return {
+					call: (nodeId, shard, method, args, { client, ...options }) => {
+						const { claim: _, ...unclaimed } = client ?? { topologyVersion: 0, replicas: 0 };
+						return port.call(nodeId, shard, method, args, { ...options, ...(client && { client: unclaimed }) });
+					},
+					make: (...args) => port.make(...args),
+					copyState: (...args) => port.copyState(...args),
+				};
+			}
+		})(),
+
+	"an update is as new as when it is done": () =>
+		new (class extends Fault {
+			override readonly isOfPatches = true;
+			override coordinatorPort(port: ReplicaPort): ReplicaPort {
+				return {
+					call: async (nodeId, shard, method, args, options) => {
+						if (method !== "update") return await port.call(nodeId, shard, method, args, options);
+						const [request, allowance, stamp] = args as Parameters<ShardCalls["update"]>;
+						if (stamp !== undefined) await port.call(nodeId, shard, "merge", [stamp.known], options);
+						return (await port.call(nodeId, shard, "update", [request, allowance], options)) as never;
+					},
+					make: (...args) => port.make(...args),
+					copyState: (...args) => port.copyState(...args),
+				};
 			}
 		})(),
 

@@ -1,9 +1,9 @@
 import { HiveError } from "../../src/base/errors.ts";
 import type { NodeId } from "../../src/base/ids.ts";
 import type { HintStorage } from "../../src/cluster/repair/hint-storage.ts";
-import { shardKey } from "../../src/cluster/repair/repair-types.ts";
 import type { CopyState, LocalCopies, LocalCopy } from "../../src/cluster/replication/replica-types.ts";
 import type { WriteEpochs } from "../../src/cluster/replication/write-epochs.ts";
+import { shardKey } from "../../src/cluster/shard-facts.ts";
 import type { Topology } from "../../src/hub/models.ts";
 import type { ShardMethod, ShardName, ShardPool, ShardRef } from "../../src/shards/pool-types.ts";
 import type { SeededRandom } from "../cluster/repair/virtual-time.ts";

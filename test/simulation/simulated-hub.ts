@@ -3,7 +3,7 @@ import type { NodeId } from "../../src/base/ids.ts";
 import type { Membership } from "../../src/cluster/membership/membership-types.ts";
 import { reachTopology } from "../../src/cluster/membership/reach-topology.ts";
 import type { ClusterShard, ShardCatalog } from "../../src/cluster/repair/repair-types.ts";
-import { shardKey } from "../../src/cluster/repair/repair-types.ts";
+import { shardKey } from "../../src/cluster/shard-facts.ts";
 import type { HubClient } from "../../src/hub/hub-client-types.ts";
 import type { CollectionRecord, TenantRecord, Topology } from "../../src/hub/models.ts";
 import type { SimulatedHost } from "./simulated-host.ts";

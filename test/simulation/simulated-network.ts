@@ -148,7 +148,6 @@ function isRepeatable(method: string, body: unknown): boolean {
 	if (method !== "replica.call") return true;
 	const { method: asked, args } = body as { readonly method: string; readonly args: readonly unknown[] };
 	// Without a version of their own they are done anew each time.
-	if (asked === "update") return false;
-	if (asked === "upsert") return args[2] !== undefined;
+	if (asked === "update" || asked === "upsert") return args[2] !== undefined;
 	return asked !== "delete" || args[1] !== undefined;
 }

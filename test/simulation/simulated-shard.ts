@@ -7,9 +7,11 @@ import type {
 	StoredVector,
 	UpdateRequest,
 	UpdateResult,
+	UpdateStamp,
 	UpsertBatch,
 	Version,
 	VersionedRow,
+	WriteAllowance,
 	WriteResult,
 } from "../../src/storage/shard-types.ts";
 import { packRows } from "../../src/storage/versioned-rows.ts";
@@ -70,7 +72,7 @@ export class SimulatedShard extends MemoryShard {
 				return this.delete(selector.ids, version ?? this.#clock.next());
 			}
 			case "update":
-				return this.#update((args as Parameters<ShardCalls["update"]>)[0]);
+				return this.#update(...(args as Parameters<ShardCalls["update"]>));
 			case "merge":
 				return this.merge(...(args as Parameters<ShardCalls["merge"]>));
 			case "rows":
@@ -89,13 +91,20 @@ export class SimulatedShard extends MemoryShard {
 	}
 
 	/** A patch of JSON, as storage does it. */
-	#update({ id, payloadPatch = "{}" }: UpdateRequest): UpdateResult {
+	#update({ id, payloadPatch = "{}" }: UpdateRequest, _allowance: WriteAllowance, stamp?: UpdateStamp): UpdateResult {
+		if (stamp !== undefined) this.merge(stamp.known);
+		const version = stamp?.version ?? this.#clock.next();
 		const standing = this.rows.get(id);
+		const order = standing === undefined ? -1 : compareVersions(standing.version, version);
+		if (order > 0) {
+			const counts = { affectedCount: 0, vectorCountDelta: 0, bytesDelta: 0 };
+			return { ...counts, supersededBy: standing!.version, row: packRows([], this.dimension), wasBehind: false };
+		}
 		if (standing?.document === undefined) throw new HiveError("VECTOR_NOT_FOUND", "there is no such vector", { id });
 		const { payload = "{}", vector } = standing.document;
 		const merged = JSON.stringify({ ...JSON.parse(payload), ...JSON.parse(payloadPatch) });
-		const row: VersionedRow = { id, version: this.#clock.next(), document: { payload: merged, vector } };
-		return { ...this.put([row]), row: packRows([row], this.dimension) };
+		const row: VersionedRow = { id, version, document: { payload: merged, vector } };
+		return { ...this.put([row]), row: packRows([order === 0 ? standing : row], this.dimension), wasBehind: false };
 	}
 
 	#stored(id: VectorId): StoredVector | undefined {

@@ -5,6 +5,8 @@ import { LateCoordinators, PLANTED_FAULTS } from "./planted-faults.ts";
 
 const STEPS = 50;
 const SEED_COUNT = 150;
+const PATCHED_STEPS = 120;
+const PATCHED_SEED_COUNT = 40;
 
 const run = (seed: number, fault?: string, steps = STEPS): Promise<SimulationResult> =>
 	new ClusterSimulation({
@@ -28,6 +30,16 @@ test("whatever befalls a cluster, it loses nothing that was acknowledged, and it
 	expect(sums.topologyChanges).toBeGreaterThan(2 * SEED_COUNT);
 });
 
+test("whatever stops while vectors are updated in place, nothing that was acknowledged is undone", async () => {
+	let acknowledged = 0;
+	for (let seed = 1; seed <= PATCHED_SEED_COUNT; seed++) {
+		const result = await new ClusterSimulation({ seed, steps: PATCHED_STEPS, patches: true }).run();
+		expect({ seed, problems: result.problems }).toEqual({ seed, problems: [] });
+		acknowledged += result.acknowledgedCount;
+	}
+	expect(acknowledged).toBeGreaterThan(40 * PATCHED_SEED_COUNT);
+});
+
 test("the same seed gives the same life, and another one another", async () => {
 	const first = await run(7);
 	expect(await run(7)).toEqual(first);
@@ -40,6 +52,8 @@ describe("the simulation finds out whether or when", () => {
 		"a copy is called complete before it is filled": { from: 100, steps: STEPS },
 		"word of deletions goes when not all have heard of them": { from: 20, steps: STEPS },
 		"who is left of a shard's holders does not mend what the others took along": { from: 220, steps: 60 },
+		"an update reads before its version is claimed": { from: 22, steps: PATCHED_STEPS },
+		"an update is as new as when it is done": { from: 20, steps: PATCHED_STEPS },
 		"a surplus copy goes without a last word": { from: 30, steps: STEPS },
 	};
 	const SEEDS_MAX = 25;

@@ -153,7 +153,8 @@ test("an update tells the row as it is then, and another copy can take it over",
 		{ id: 1, vector: VECTOR, payloadPatch: '{"a":null,"b":null}' },
 	]) {
 		const { row, ...result } = await home.update(request, {});
-		expect(result).toEqual({ vectorCountDelta: 0, bytesDelta: result.bytesDelta, affectedCount: 1 });
+		const { bytesDelta } = result;
+		expect(result).toEqual({ vectorCountDelta: 0, bytesDelta, affectedCount: 1, wasBehind: false });
 		expect(row).toEqual(await home.rows([1]));
 		expect(Buffer.compare(row.versions, versionAt(2 ** 45))).toBe(1);
 		expect(await other.merge(row)).toMatchObject({ affectedCount: 1 });
@@ -480,4 +481,65 @@ test("a clock that heard of a version goes on from there, and never back", () =>
 		last = next;
 	}
 	expect(last.buffer.byteLength).toBe(16);
+});
+
+describe("an update done at one copy for all", () => {
+	const patch = { id: 1, payloadPatch: '{"b":2}' };
+	const rowsOf = async (shard: Shard, id: VectorId) => contentOf(await shard.rows([id]), 4)[JSON.stringify(id)];
+
+	test("takes over what others know first, and counts only what it changed itself", async () => {
+		const other = await newShard();
+		await other.upsert(batchOf([1], OTHER, '{"a":1}'), {}, versionAt(20));
+		const shard = await newShard();
+		const stamp = { version: versionAt(30), known: await other.rows([1]) };
+		const { row, ...result } = await shard.update(patch, {}, stamp);
+		expect(result).toEqual({ vectorCountDelta: 0, bytesDelta: 6, affectedCount: 1, wasBehind: true });
+		expect(await rowsOf(shard, 1)).toMatchObject({ payload: '{"a":1,"b":2}', version: await versionOf(shard, 1) });
+		expect(await versionOf(shard, 1)).toBe(Buffer.from(versionAt(30)).toString("hex"));
+		await other.merge(row);
+		expect(await rowsOf(other, 1)).toEqual(await rowsOf(shard, 1));
+	});
+
+	test("goes by what is newer here than what others know", async () => {
+		const shard = await newShard();
+		await shard.upsert(batchOf([1], VECTOR, '{"a":1}'), {}, versionAt(20));
+		const known = await shard.rows([1]);
+		await shard.upsert(batchOf([1], VECTOR, '{"a":2}'), {}, versionAt(25));
+		await shard.update(patch, {}, { version: versionAt(30), known });
+		expect(await rowsOf(shard, 1)).toMatchObject({ payload: '{"a":2,"b":2}' });
+	});
+
+	test("is void where the row is newer than it, a deletion included, and changes nothing", async () => {
+		const shard = await newShard();
+		await shard.upsert(batchOf([1], VECTOR, '{"a":1}'), {}, versionAt(40));
+		const stamp = { version: versionAt(30), known: await shard.rows([]) };
+		const { row, ...result } = await shard.update(patch, {}, stamp);
+		expect(result).toEqual({ ...none, affectedCount: 0, supersededBy: versionAt(40), wasBehind: false });
+		expect(row.ids).toEqual([]);
+		await shard.delete({ ids: [1] }, versionAt(50));
+		expect(await shard.update(patch, {}, stamp)).toMatchObject({ supersededBy: versionAt(50) });
+		expect(await living(shard, [1])).toEqual([false]);
+		const later = { ...stamp, version: versionAt(60) };
+		expect((await failureOf(() => shard.update(patch, {}, later))).code).toBe("VECTOR_NOT_FOUND");
+	});
+
+	test("is the same when it is done twice", async () => {
+		const shard = await newShard();
+		await shard.upsert(batchOf([1], VECTOR, '{"a":1}'), {}, versionAt(20));
+		const stamp = { version: versionAt(30), known: await shard.rows([1]) };
+		const first = await shard.update(patch, {}, stamp);
+		const again = await shard.update(patch, {}, stamp);
+		expect(again).toEqual({ ...first, ...none });
+		expect(contentOf(again.row, 4)).toEqual(contentOf(first.row, 4));
+	});
+
+	test("that is refused takes nothing over either", async () => {
+		const other = await newShard();
+		await other.upsert(batchOf([1], OTHER, '{"a":1}'), {}, versionAt(20));
+		const shard = await newShard();
+		const stamp = { version: versionAt(30), known: await other.rows([1]) };
+		const tooLarge = { id: 1, payloadPatch: JSON.stringify({ b: "x".repeat(1024 * 1024) }) };
+		expect((await failureOf(() => shard.update(tooLarge, {}, stamp))).code).toBe("VALIDATION_FAILED");
+		expect(await rowsOf(shard, 1)).toBeUndefined();
+	});
 });

@@ -1,5 +1,6 @@
 import type { CollectionId, TenantId } from "../../base/ids.ts";
 import type { CollectionRecord } from "../../hub/models.ts";
+import type { ShardName } from "../../shards/pool-types.ts";
 import type { WriteResult } from "../../storage/shard-types.ts";
 import type { Reservation, TenantUsage, WriteDemand } from "../tenant-types.ts";
 
@@ -38,7 +39,7 @@ export interface TenantAccounts {
 	/** As `reserve`, for a write that needs no room: one that can only free some. */
 	begin(tenantId: TenantId): AccountedWrite;
 	/** What the shard holds is not what was counted, perhaps: it is asked again. */
-	doubt(record: CollectionRecord, shardIndex: number): void;
+	doubt(shard: ShardName): void;
 	/** The collection is gone. */
 	forget(tenantId: TenantId, collectionId: CollectionId): void;
 	/** The tenant is gone. */

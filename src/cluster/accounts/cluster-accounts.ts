@@ -1,6 +1,7 @@
 import type { CollectionId, NodeId, TenantId } from "../../base/ids.ts";
 import { recentMap } from "../../base/recent-map.ts";
 import type { CollectionRecord } from "../../hub/models.ts";
+import type { ShardName } from "../../shards/pool-types.ts";
 import type { WriteResult } from "../../storage/shard-types.ts";
 import type { TenantUsage, WriteDemand } from "../tenant-types.ts";
 import { AccountHome, type AccountHomeParts } from "./account-home.ts";
@@ -98,8 +99,8 @@ export class ClusterAccounts implements TenantAccounts {
 		return this.#write(tenantId, isHome ? this.#home.mark : (this.#marks.get(tenantId) ?? UNKNOWN_MARK), undefined);
 	}
 
-	doubt(record: CollectionRecord, shardIndex: number): void {
-		this.#tell({ ...noNews(record.tenant_id), doubts: [{ collectionId: record.id, shardIndex }] });
+	doubt({ tenantId, collectionId, shardIndex }: ShardName): void {
+		this.#tell({ ...noNews(tenantId), doubts: [{ collectionId, shardIndex }] });
 	}
 
 	forget(tenantId: TenantId, collectionId: CollectionId): void {

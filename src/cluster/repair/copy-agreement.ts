@@ -5,10 +5,10 @@ import type { ShardRef } from "../../shards/pool-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import { newerTopology } from "../replication/copy-failure.ts";
 import type { ReplicaPort } from "../replication/replica-types.ts";
-import { factsOf } from "../shard-facts.ts";
+import { factsOf, shardKey } from "../shard-facts.ts";
 import { CopySurvey } from "./copy-survey.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
-import { type ClusterShard, type RepairLog, shardKey } from "./repair-types.ts";
+import type { ClusterShard, RepairLog } from "./repair-types.ts";
 import type { ShardReconciler } from "./shard-reconciler.ts";
 
 export interface CopyAgreementParts {

@@ -6,9 +6,9 @@ import type { Gossip } from "../gossip/gossip.ts";
 import type { DigestFact } from "../gossip/gossip-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import type { LocalCopies, ReplicaPort } from "../replication/replica-types.ts";
-import { factsOf } from "../shard-facts.ts";
+import { factsOf, shardKey } from "../shard-facts.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
-import { type RepairLog, type ShardCatalog, shardKey } from "./repair-types.ts";
+import type { RepairLog, ShardCatalog } from "./repair-types.ts";
 import { digestText } from "./version-diff.ts";
 
 export interface DigestWatchParts {

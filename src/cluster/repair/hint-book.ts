@@ -2,11 +2,11 @@ import type { Clock } from "../../base/clock.ts";
 import type { CollectionId, NodeId, TenantId } from "../../base/ids.ts";
 import type { ShardName, ShardRef } from "../../shards/pool-types.ts";
 import type { HintSink } from "../replication/replica-types.ts";
+import { shardKey } from "../shard-facts.ts";
 import { HintLog } from "./hint-log.ts";
 import { type HintRecord, readHintLog } from "./hint-record.ts";
 import type { HintStorage } from "./hint-storage.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
-import { shardKey } from "./repair-types.ts";
 
 /** Something that a node missed. */
 interface Mark {

@@ -3,9 +3,10 @@ import type { CollectionRecord } from "../../hub/models.ts";
 import type { ShardName } from "../../shards/pool-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import type { LocalCopies } from "../replication/replica-types.ts";
+import { shardKey } from "../shard-facts.ts";
 import { shardRefsOf } from "../shard-refs.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
-import { type RepairLog, type ShardCatalog, shardKey } from "./repair-types.ts";
+import type { RepairLog, ShardCatalog } from "./repair-types.ts";
 
 export interface PlacementWatchParts {
 	readonly membership: Membership;

@@ -6,11 +6,11 @@ import type { ShardName, ShardRef } from "../../shards/pool-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import { newerTopology } from "../replication/copy-failure.ts";
 import type { LocalCopies, ReplicaPort } from "../replication/replica-types.ts";
-import { factsOf } from "../shard-facts.ts";
+import { factsOf, shardKey } from "../shard-facts.ts";
 import { BackgroundTask } from "./background-task.ts";
 import { CopyAgreement } from "./copy-agreement.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
-import { type RepairLog, type ShardCatalog, shardKey } from "./repair-types.ts";
+import type { RepairLog, ShardCatalog } from "./repair-types.ts";
 import type { ShardReconciler } from "./shard-reconciler.ts";
 
 export interface RepairLoopParts {

@@ -25,7 +25,3 @@ export type RepairLog = (
 	message: string,
 	facts: Readonly<Record<string, unknown>>,
 ) => void;
-
-/** Names a shard within a process. */
-export const shardKey = ({ tenantId, collectionId, shardIndex }: ShardName): string =>
-	`${tenantId}/${collectionId}/${shardIndex}`;

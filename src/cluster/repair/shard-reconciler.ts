@@ -5,9 +5,9 @@ import type { ShardCalls, ShardRef } from "../../shards/pool-types.ts";
 import { VERSION_BYTES, versionMs } from "../../storage/hybrid-clock.ts";
 import type { ShardDigest, VersionedRows, VersionList } from "../../storage/shard-types.ts";
 import type { ReconcileResult, Reconciler, ReplicaPort } from "../replication/replica-types.ts";
+import { shardKey } from "../shard-facts.ts";
 import type { ByteThrottle } from "./byte-throttle.ts";
 import { REPAIR_LIMITS } from "./repair-limits.ts";
-import { shardKey } from "./repair-types.ts";
 import { bucketCountFor, differingBuckets, diffVersions } from "./version-diff.ts";
 
 const BUCKET_COUNTS_REMEMBERED_MAX = 20_000;

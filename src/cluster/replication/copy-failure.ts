@@ -1,5 +1,7 @@
 import { type ErrorCode, HiveError } from "../../base/errors.ts";
-import { ReplicaFailure, type ReplicaFailureKind } from "./replica-types.ts";
+import { compareVersions } from "../../storage/hybrid-clock.ts";
+import type { Version } from "../../storage/shard-types.ts";
+import { Outrun, ReplicaFailure, type ReplicaFailureKind } from "./replica-types.ts";
 
 /** Errors of one copy, or of its node, that say nothing of what another copy would answer. */
 const COPY_CODES: ReadonlySet<ErrorCode> = new Set(["INTERNAL", "OVERLOADED", "NODE_DRAINING", "CONFLICT"]);
@@ -21,6 +23,16 @@ export function newerTopology(failures: Iterable<unknown>): number | undefined {
 	for (const failure of failures) {
 		if (!(failure instanceof ReplicaFailure) || failure.topologyVersion === undefined) continue;
 		newest = Math.max(newest ?? 0, failure.topologyVersion);
+	}
+	return newest;
+}
+
+/** The newest of what outran a call at its copies; undefined: nothing did. */
+export function newestOutrun(failures: Iterable<unknown>): Version | undefined {
+	let newest: Version | undefined;
+	for (const failure of failures) {
+		if (!(failure instanceof Outrun)) continue;
+		if (newest === undefined || compareVersions(failure.by, newest) > 0) newest = failure.by;
 	}
 	return newest;
 }

@@ -13,9 +13,17 @@ import {
 import { lexicalSettingsSchema } from "../../base/text-settings.ts";
 import { isCollectionId } from "../../shards/data-folder.ts";
 import type { ShardCalls, ShardRef } from "../../shards/pool-types.ts";
+import { VERSION_BYTES } from "../../storage/hybrid-clock.ts";
+import type { Version } from "../../storage/shard-types.ts";
 import type { PeerMethods } from "../peer/peer-types.ts";
 import type { ReplicaService } from "./replica-service.ts";
-import { type Reconciler, ReplicaFailure, type ReplicaFailureKind, type ReplicaMethod } from "./replica-types.ts";
+import {
+	Outrun,
+	type Reconciler,
+	ReplicaFailure,
+	type ReplicaFailureKind,
+	type ReplicaMethod,
+} from "./replica-types.ts";
 import { REPLICATION_LIMITS } from "./replication-limits.ts";
 
 /** What nodes ask each other about copies of shards. */
@@ -66,9 +74,12 @@ const refSchema = z.object({
 	}),
 	configRevision: z.int().min(0),
 });
+const nodeIdSchema = z.string().transform((text) => text as NodeId);
+const versionSchema = z.instanceof(Uint8Array).refine((version) => version.length === VERSION_BYTES);
 const callerSchema = z.object({
 	topologyVersion: z.int().min(0),
 	replicas: z.int().min(1).max(LIMITS.replicaCountMax).optional(),
+	claim: z.object({ home: nodeIdSchema, version: versionSchema }).optional(),
 });
 const callSchema = z.object({
 	shard: refSchema,
@@ -78,16 +89,17 @@ const callSchema = z.object({
 });
 const makeSchema = z.object({ shard: refSchema, state: z.enum(["complete", "incoming"]), caller: callerSchema });
 const stateSchema = z.object({ shard: refSchema });
-const reconcileSchema = z.object({ shard: refSchema, peer: z.string().transform((text) => text as NodeId) });
+const reconcileSchema = z.object({ shard: refSchema, peer: nodeIdSchema });
 
 const answerSchema = z.union([
 	z.object({ done: z.unknown() }),
 	z.object({
 		failure: z.object({
-			kind: z.enum(["missing", "incoming", "stale_topology", "not_holder", "unreachable", "timeout", "busy"]),
-			nodeId: z.string().transform((text) => text as NodeId),
+			kind: z.enum(["missing", "incoming", "stale_topology", "not_holder", "unreachable", "timeout", "busy", "outrun"]),
+			nodeId: nodeIdSchema,
 			message: z.string(),
 			topologyVersion: z.int().optional(),
+			outrunBy: versionSchema.optional(),
 		}),
 	}),
 ]);
@@ -100,6 +112,7 @@ export type ReplicaAnswer =
 				readonly nodeId: string;
 				readonly message: string;
 				readonly topologyVersion?: number | undefined;
+				readonly outrunBy?: Version | undefined;
 			};
 	  };
 
@@ -108,7 +121,8 @@ export function doneOf(answer: unknown): unknown {
 	const parsed = answerSchema.safeParse(answer);
 	if (!parsed.success) throw new HiveError("INTERNAL", "another node's answer about a copy makes no sense");
 	if ("done" in parsed.data) return parsed.data.done;
-	const { kind, nodeId, message, topologyVersion } = parsed.data.failure;
+	const { kind, nodeId, message, topologyVersion, outrunBy } = parsed.data.failure;
+	if (outrunBy !== undefined) throw new Outrun(nodeId, outrunBy);
 	throw new ReplicaFailure(kind, nodeId, message, topologyVersion);
 }
 
@@ -160,7 +174,15 @@ async function answered(work: () => Promise<unknown>): Promise<ReplicaAnswer> {
 	} catch (error) {
 		if (!(error instanceof ReplicaFailure)) throw error;
 		const { kind, nodeId, message, topologyVersion } = error;
-		return { failure: { kind, nodeId, message, ...(topologyVersion !== undefined && { topologyVersion }) } };
+		return {
+			failure: {
+				kind,
+				nodeId,
+				message,
+				...(topologyVersion !== undefined && { topologyVersion }),
+				...(error instanceof Outrun && { outrunBy: error.by }),
+			},
+		};
 	}
 }
 

@@ -1,15 +1,19 @@
 import { HiveError } from "../../base/errors.ts";
-import type { CollectionId } from "../../base/ids.ts";
+import type { CollectionId, VectorId } from "../../base/ids.ts";
 import type { ShardCalls, ShardName, ShardPool, ShardRef } from "../../shards/pool-types.ts";
+import type { Version, WriteResult } from "../../storage/shard-types.ts";
 import type { Membership } from "../membership/membership-types.ts";
 import {
 	type CopyState,
 	type LocalCopies,
+	Outrun,
 	ReplicaFailure,
 	type ReplicaFailureKind,
 	type ReplicaMethod,
 	type ReplicaWrite,
+	type UpdateClaim,
 } from "./replica-types.ts";
+import { RowClaims } from "./row-claims.ts";
 import type { WriteEpochs } from "./write-epochs.ts";
 
 /** What the caller goes by. */
@@ -17,6 +21,7 @@ export interface ReplicaCaller {
 	readonly topologyVersion: number;
 	/** Of the collection, when the call is for a client. */
 	readonly replicas?: number | undefined;
+	readonly claim?: UpdateClaim | undefined;
 }
 
 export interface ReplicaServiceParts {
@@ -31,6 +36,8 @@ export interface ReplicaServiceParts {
 	readonly isDeleted: (collectionId: CollectionId) => boolean;
 	/** Told when a copy was written to, or may have been. */
 	readonly touched: (shard: ShardName) => void;
+	/** Told when a copy holds more or less than before because others knew better: no client's write counted that here. */
+	readonly mended?: (shard: ShardName) => void;
 	/** Told when a copy was to be made here. */
 	readonly made?: (shard: ShardName) => void;
 }
@@ -52,6 +59,7 @@ const INDEX_WRITES: ReadonlySet<ReplicaMethod> = new Set<ReplicaWrite>(["createP
  */
 export class ReplicaService {
 	readonly #parts: ReplicaServiceParts;
+	readonly #claims = new RowClaims();
 
 	constructor(parts: ReplicaServiceParts) {
 		this.#parts = parts;
@@ -69,8 +77,11 @@ export class ReplicaService {
 		const state = copies.knownState(shard) ?? (await copies.state(shard));
 		// In one tick from here on: what is checked holds when the call is counted.
 		this.#admit(shard, method, state, caller);
-		if (!WRITES.has(method)) return await pool.call(shard as never, method, ...args);
-		return await this.#write(shard, method, args);
+		if (WRITES.has(method)) return await this.#write(shard, method, args, caller.claim);
+		if (method === "rows" && caller.claim !== undefined) {
+			await this.#grant(shard, (args as Parameters<ShardCalls["rows"]>)[0], caller.claim);
+		}
+		return await pool.call(shard as never, method, ...args);
 	}
 
 	/** @throws ReplicaFailure, HiveError */
@@ -88,18 +99,39 @@ export class ReplicaService {
 		return await this.#parts.copies.state(shard);
 	}
 
+	/** What was let by before is done when it settles, so that whoever looks then sees it. @throws Outrun */
+	async #grant(shard: ShardRef, ids: readonly VectorId[], claim: UpdateClaim): Promise<void> {
+		for (const id of ids) {
+			const later = this.#claims.grant(shard, id, claim);
+			if (later !== undefined) throw new Outrun(this.#parts.membership.self, later);
+		}
+		await this.#claims.settled(shard);
+	}
+
 	async #write<M extends ReplicaMethod>(
 		shard: ShardRef,
 		method: M,
 		args: Parameters<ShardCalls[M]>,
+		claim: UpdateClaim | undefined,
 	): Promise<ReturnType<ShardCalls[M]>> {
 		const { membership, pool, epochs, touched } = this.#parts;
 		if (INDEX_WRITES.has(method)) return await pool.call(shard as never, method, ...args);
-		const leave = epochs.enter(membership.view().version);
+		const { ids, version } = stampOf(method, args, claim);
+		const later = version === undefined ? undefined : this.#claims.later(shard, ids, version, claim);
+		if (later !== undefined) throw new Outrun(membership.self, later);
+		const leaveEpoch = epochs.enter(membership.view().version);
+		const leaveClaims = this.#claims.enter(shard);
 		try {
-			return await pool.call(shard as never, method, ...args);
+			const result = await pool.call(shard as never, method, ...args);
+			if (method === "merge" && claim === undefined) {
+				const { vectorCountDelta, bytesDelta } = result as WriteResult;
+				if (vectorCountDelta !== 0 || bytesDelta !== 0) this.#parts.mended?.(shard);
+			}
+			if (claim !== undefined) for (const id of ids) this.#claims.fulfil(shard, id, claim.version);
+			return result;
 		} finally {
-			leave();
+			leaveClaims();
+			leaveEpoch();
 			touched(shard);
 		}
 	}
@@ -107,12 +139,19 @@ export class ReplicaService {
 	#admit(shard: ShardRef, method: ReplicaMethod, state: CopyState, caller: ReplicaCaller): void {
 		this.#refuseDeleted(shard);
 		const isWrite = WRITES.has(method);
-		if (isWrite) this.#checkVersion(caller);
+		if (isWrite || caller.claim !== undefined) this.#checkVersion(caller);
 		if (caller.replicas !== undefined) this.#checkHolder(shard, caller.topologyVersion, caller.replicas);
 		if (state === "none") throw this.#failure("missing", "there is no copy of the shard on this node");
 		if (state === "incoming" && !isWrite && caller.replicas !== undefined) {
-			throw this.#failure("incoming", "the copy is being filled");
+			// Of a copy that shall be, a claim wants no more than its promise.
+			const isPromise = caller.claim !== undefined && !this.#isCurrent(shard, caller.replicas);
+			if (!isPromise) throw this.#failure("incoming", "the copy is being filled");
 		}
+	}
+
+	#isCurrent({ collectionId, shardIndex }: ShardName, replicas: number): boolean {
+		const { membership } = this.#parts;
+		return membership.view().placement(collectionId, shardIndex, replicas).current.includes(membership.self);
 	}
 
 	#checkVersion({ topologyVersion }: ReplicaCaller): void {
@@ -140,5 +179,29 @@ export class ReplicaService {
 
 	#failure(kind: ReplicaFailureKind, message: string, topologyVersion?: number): ReplicaFailure {
 		return new ReplicaFailure(kind, this.#parts.membership.self, message, topologyVersion);
+	}
+}
+
+/** The rows that a write is about, and its version; without one it is of no consequence for other copies, or comes from one. */
+function stampOf<M extends ReplicaMethod>(
+	method: M,
+	args: Parameters<ShardCalls[M]>,
+	claim: UpdateClaim | undefined,
+): { readonly ids: readonly VectorId[]; readonly version: Version | undefined } {
+	switch (method as ReplicaWrite) {
+		case "upsert": {
+			const [{ ids }, , version] = args as Parameters<ShardCalls["upsert"]>;
+			return { ids, version };
+		}
+		case "delete": {
+			const [selector, version] = args as Parameters<ShardCalls["delete"]>;
+			return { ids: "ids" in selector ? selector.ids : [], version };
+		}
+		case "update":
+			return { ids: [(args as Parameters<ShardCalls["update"]>)[0].id], version: claim?.version };
+		case "merge":
+			return { ids: (args as Parameters<ShardCalls["merge"]>)[0].ids, version: claim?.version };
+		default:
+			return { ids: [], version: undefined };
 	}
 }

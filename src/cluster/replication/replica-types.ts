@@ -1,5 +1,6 @@
 import type { NodeId } from "../../base/ids.ts";
 import type { ShardCalls, ShardName, ShardRef } from "../../shards/pool-types.ts";
+import type { Version } from "../../storage/shard-types.ts";
 
 /** What a node does with its copy of a shard when another node asks (or it asks itself). */
 export type ReplicaMethod = Exclude<keyof ShardCalls, "drop" | "close" | "create">;
@@ -24,7 +25,9 @@ export type ReplicaFailureKind =
 	/** The caller's view of the topology is too old; `topologyVersion` tells what to read. */
 	| "stale_topology"
 	/** By that node's view it does not hold the shard. */
-	| "not_holder";
+	| "not_holder"
+	/** The copy has promised to let nothing this old by any more. */
+	| "outrun";
 
 /** A copy could not be used; another one may. */
 export class ReplicaFailure extends Error {
@@ -39,6 +42,23 @@ export class ReplicaFailure extends Error {
 	}
 }
 
+/** There is no room for this write: a later update has claimed the row. */
+export class Outrun extends ReplicaFailure {
+	constructor(
+		nodeId: NodeId,
+		/** What is newer than this passes. */
+		readonly by: Version,
+	) {
+		super("outrun", nodeId, "a later update has claimed the row");
+	}
+}
+
+/** Of an update of one row: the copy that does it, and the version that it writes the row in. */
+export interface UpdateClaim {
+	readonly home: NodeId;
+	readonly version: Version;
+}
+
 export interface ReplicaCallOptions {
 	readonly timeoutMs: number;
 	readonly signal?: AbortSignal;
@@ -47,7 +67,12 @@ export interface ReplicaCallOptions {
 	 * among the holders, and answers reads from a complete copy only. Absent: repair or a move asks, of any copy that is there, by
 	 * the newest view.
 	 */
-	readonly client?: { readonly topologyVersion: number; readonly replicas: number };
+	readonly client?: {
+		readonly topologyVersion: number;
+		readonly replicas: number;
+		/** Of `update`, and of `merge` where it spreads: whose work it is. Of `rows`: the copy is to grant the claim before it looks. */
+		readonly claim?: UpdateClaim;
+	};
 }
 
 /**

@@ -14,15 +14,15 @@ import type {
 	ShardStats,
 	StoredVector,
 	UpdateRequest,
-	UpdateResult,
+	UpdateStamp,
 	UpsertBatch,
-	VersionedRows,
 	WriteAllowance,
 	WriteResult,
 } from "../../storage/shard-types.ts";
 import { packRows } from "../../storage/versioned-rows.ts";
 import type { Placement, TopologyView } from "../membership/membership-types.ts";
 import { isCopyFailure, isMissing, newerTopology, tooFew } from "./copy-failure.ts";
+import { Outrun, type UpdateClaim } from "./replica-types.ts";
 import { REPLICATION_LIMITS } from "./replication-limits.ts";
 import type { ReplicatedShardSubject, ReplicationContext } from "./replication-types.ts";
 import { ShardFounding } from "./shard-founding.ts";
@@ -84,12 +84,14 @@ export class ReplicatedShard {
 			const home = now[failures.length];
 			if (home === undefined) break;
 			try {
-				const result = await this.#updateAt(home, view, placement, request, allowance);
-				const { row, ...change } = result;
-				if (placement.writers.length > 1) await this.#spread(row, home, consistency);
-				return change;
+				if (placement.writers.length === 1) return await this.#updateAlone(home, view, request, allowance);
+				return await this.#updateAt(home, view, request, consistency);
 			} catch (error) {
 				if (!isCopyFailure(error)) throw error;
+				if (error instanceof Outrun) {
+					this.#context.versions.observe(error.by);
+					continue;
+				}
 				const version = newerTopology([error]);
 				if (version !== undefined) {
 					await this.#context.membership.refresh(version);
@@ -179,49 +181,59 @@ export class ReplicatedShard {
 		return { view, placement, homes };
 	}
 
+	async #updateAlone(
+		home: NodeId,
+		{ version }: TopologyView,
+		request: UpdateRequest,
+		allowance: WriteAllowance,
+	): Promise<WriteResult> {
+		const { port, membership } = this.#context;
+		const { shard, replicas } = this.#subject;
+		const { writeMs, ownWriteMs } = REPLICATION_LIMITS;
+		const {
+			row: _row,
+			wasBehind: _wasBehind,
+			...change
+		} = await port.call(home, shard, "update", [request, allowance], {
+			timeoutMs: home === membership.self ? ownWriteMs : writeMs,
+			client: { topologyVersion: version, replicas },
+		});
+		return change;
+	}
+
+	/**
+	 * Does it at the home, which does one after the other, and gives what became of it to the other copies. The version is claimed
+	 * before the row is read: however late the home comes to write, nothing that was acknowledged since is older.
+	 *
+	 * @throws Outrun: the same again, in a newer version, may succeed
+	 */
 	async #updateAt(
 		home: NodeId,
 		view: TopologyView,
-		placement: Placement,
 		request: UpdateRequest,
-		allowance: WriteAllowance,
-	): Promise<UpdateResult> {
-		const { port } = this.#context;
-		const { shard, replicas } = this.#subject;
-		const client = { topologyVersion: view.version, replicas };
-		const isAlone = placement.writers.length === 1;
-		const { writeMs, ownWriteMs } = REPLICATION_LIMITS;
-		const timeoutMs = isAlone && home === this.#context.membership.self ? ownWriteMs : writeMs;
-		if (!isAlone) await this.#bringUp(home, request.id, client);
-		return await port.call(home, shard, "update", [request, isAlone ? allowance : {}], { timeoutMs, client });
-	}
-
-	/** The home may have missed what was acknowledged last. */
-	async #bringUp(
-		home: NodeId,
-		id: VectorId,
-		client: { readonly topologyVersion: number; readonly replicas: number },
-	): Promise<void> {
+		consistency: Consistency | undefined,
+	): Promise<WriteResult> {
 		const { port, versions } = this.#context;
-		const { shard } = this.#subject;
-		const newest = (await this.#reader.rows([id], "quorum")).get(id);
-		if (newest === undefined) return;
-		versions.observe(newest.version);
-		const rows = packRows([newest], shard.config.dimension);
-		await port.call(home, shard, "merge", [rows], { timeoutMs: REPLICATION_LIMITS.writeMs, client });
-	}
-
-	/** Gives what became of an update to the other copies. */
-	async #spread(row: VersionedRows, home: NodeId, consistency: Consistency | undefined): Promise<void> {
-		const { versions: version } = row;
-		this.#context.versions.observe(version);
+		const { shard, replicas } = this.#subject;
+		const claim: UpdateClaim = { home, version: versions.next() };
+		const claimed = await this.#reader.claim(request.id, claim);
+		if ("outrunBy" in claimed) throw new Outrun(home, claimed.outrunBy);
+		const known = packRows(claimed.row === undefined ? [] : [claimed.row], shard.config.dimension);
+		const stamp: UpdateStamp = { version: claim.version, known };
+		const { row, wasBehind, ...change } = await port.call(home, shard, "update", [request, {}, stamp], {
+			timeoutMs: REPLICATION_LIMITS.writeMs,
+			client: { topologyVersion: view.version, replicas, claim },
+		});
+		if (wasBehind) this.#subject.doubt();
+		if (change.supersededBy !== undefined) throw new Outrun(home, change.supersededBy);
 		await this.#writer.write({
 			method: "merge",
 			args: () => [row],
 			bytes: row.vectors.byteLength,
 			consistency,
-			from: { done: [home], version },
+			from: { done: [home], claim },
 		});
+		return change;
 	}
 
 	#deleteIds(ids: readonly VectorId[], consistency: Consistency | undefined): Promise<WriteResult> {

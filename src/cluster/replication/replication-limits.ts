@@ -34,6 +34,9 @@ export const REPLICATION_LIMITS = {
 	/** Ids of which rows are asked in one call. */
 	rowsIdsMax: 1_000,
 	rowsBytes: 8 * 1024 * 1024,
+	/** Rows that updates have claimed: of one shard, and shards with such rows. */
+	claimsPerShardMax: 1_000,
+	claimedShardsMax: 1_000,
 	/** To build a payload index on a large copy. */
 	payloadIndexMs: 30 * 60_000,
 	/** Latencies and states that are remembered. */

@@ -2,17 +2,17 @@ import { HiveError } from "../../base/errors.ts";
 import type { NodeId, VectorId } from "../../base/ids.ts";
 import type { Consistency } from "../../base/schemas.ts";
 import type { ShardCalls } from "../../shards/pool-types.ts";
-import type { ReadOptions, StoredVector, VersionedRow } from "../../storage/shard-types.ts";
+import type { ReadOptions, StoredVector, Version, VersionedRow } from "../../storage/shard-types.ts";
 import { packRows } from "../../storage/versioned-rows.ts";
 import type { TopologyView } from "../membership/membership-types.ts";
-import { isCopyFailure, isMissing, isNoAnswer, newerTopology, tooFew } from "./copy-failure.ts";
+import { isCopyFailure, isMissing, isNoAnswer, newerTopology, newestOutrun, tooFew } from "./copy-failure.ts";
 import { AllCopiesFailed, readHedged } from "./hedged-read.ts";
-import type { ReplicaCallOptions } from "./replica-types.ts";
+import type { ReplicaCallOptions, UpdateClaim } from "./replica-types.ts";
 import { REPLICATION_LIMITS } from "./replication-limits.ts";
 import type { ReplicatedShardSubject, ReplicationContext } from "./replication-types.ts";
 import { RowSet, storedVector, unpackRows } from "./row-sets.ts";
 import type { ShardFounding } from "./shard-founding.ts";
-import { requiredCount } from "./write-quorum.ts";
+import { groupsOf, requiredCount } from "./write-quorum.ts";
 
 /** What one copy can answer for all. */
 export type CopyRead = "get" | "count" | "scroll" | "search" | "textStatistics" | "stats" | "measure";
@@ -27,9 +27,14 @@ interface Chosen {
 	readonly view: TopologyView;
 	readonly required: number;
 	readonly current: readonly NodeId[];
+	/** Those that hold the shard, and those that shall where they are others. */
+	readonly groups: readonly (readonly NodeId[])[];
 	/** Whether the request itself said how many copies it wants. */
 	readonly isChosen: boolean;
 }
+
+/** As it is at a majority; undefined: nothing was ever heard of it. */
+export type ClaimedRow = { readonly row: VersionedRow | undefined } | { readonly outrunBy: Version };
 
 /** Reads from one copy of a shard, or from as many as are asked for. */
 export class ShardReader {
@@ -80,6 +85,38 @@ export class ShardReader {
 			known.add(await this.#rowsOf(ids.slice(start, start + pageSize), consistency));
 		}
 		return known;
+	}
+
+	/**
+	 * Claims a row for an update: a majority, of the copies there are and of those there will be, lets nothing older than its version
+	 * by from now on, and tells what it has.
+	 *
+	 * @returns the newest row, if there is any, or what outran the claim
+	 * @throws NO_QUORUM
+	 */
+	claim(id: VectorId, claim: UpdateClaim): Promise<ClaimedRow> {
+		return this.#retried("quorum", async (chosen) => {
+			const { shard } = this.#subject;
+			const client = { ...this.#client(chosen), claim };
+			const known = new RowSet();
+			const ask = async (nodeId: NodeId, signal: AbortSignal): Promise<void> => {
+				const options = { timeoutMs: REPLICATION_LIMITS.readMs, signal, client };
+				const rows = await this.#context.port.call(nodeId, shard, "rows", [[id]], options);
+				known.add(unpackRows(rows, shard.config.dimension));
+			};
+			try {
+				await Promise.all(
+					chosen.groups.map((nodes) =>
+						this.#askSeveral(this.#inOrder(nodes, "rows", "self"), requiredCount("quorum", nodes.length), ask),
+					),
+				);
+			} catch (error) {
+				const outrun = error instanceof AllCopiesFailed ? newestOutrun(error.failures.values()) : undefined;
+				if (outrun === undefined) throw error;
+				return { outrunBy: outrun };
+			}
+			return { row: known.get(id) };
+		});
 	}
 
 	/** In the order of `ids`. @throws NO_QUORUM */
@@ -287,10 +324,12 @@ export class ShardReader {
 		const { membership, defaults } = this.#context;
 		const { shard, replicas } = this.#subject;
 		const view = membership.view();
-		const { current } = view.placement(shard.collectionId, shard.shardIndex, replicas);
+		const placement = view.placement(shard.collectionId, shard.shardIndex, replicas);
+		const { current } = placement;
 		return {
 			view,
 			current,
+			groups: groupsOf(placement),
 			required: requiredCount(consistency ?? defaults.read, current.length),
 			isChosen: consistency !== undefined,
 		};

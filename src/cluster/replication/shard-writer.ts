@@ -5,12 +5,20 @@ import type { Version, WriteResult } from "../../storage/shard-types.ts";
 import type { Placement, TopologyView } from "../membership/membership-types.ts";
 import { factsOf } from "../shard-facts.ts";
 import { isMissing, noQuorum, tooFew } from "./copy-failure.ts";
+import { Outrun, type UpdateClaim } from "./replica-types.ts";
 import { REPLICATION_LIMITS } from "./replication-limits.ts";
 import type { ReplicatedShardSubject, ReplicationContext } from "./replication-types.ts";
 import type { ShardFounding } from "./shard-founding.ts";
 import { type RoundOutcome, runWriteRound } from "./write-round.ts";
 
 type CopyWrite = "upsert" | "delete" | "merge";
+
+/** What an update came to at one copy. */
+export interface UpdatedRow {
+	/** Copies that have it already. */
+	readonly done: readonly NodeId[];
+	readonly claim: UpdateClaim;
+}
 
 /** A write as each copy gets it. */
 export interface CopiesWrite<M extends CopyWrite> {
@@ -21,8 +29,8 @@ export interface CopiesWrite<M extends CopyWrite> {
 	readonly bytes: number;
 	/** Undefined: as the node's settings say. */
 	readonly consistency: Consistency | undefined;
-	/** Copies that have it already, and the version they have it in: it loses against newer ones. */
-	readonly from?: { readonly done: readonly NodeId[]; readonly version: Version };
+	/** It is there already, in a version of its own: it loses against newer rows, and fails where a later update has claimed this one. */
+	readonly from?: UpdatedRow;
 }
 
 /** What one write did to one copy, in all its rounds. */
@@ -49,14 +57,14 @@ export class ShardWriter {
 	 * something newer, the write is stamped anew and sent again: what is acknowledged is newer than all that was before.
 	 *
 	 * @returns what it did to the home's copy, or the first one that answered
-	 * @throws NO_QUORUM: it may have been done or not; what every copy would answer, nothing being written then
+	 * @throws Outrun only where the write is from an update; NO_QUORUM: it may have been done or not; what every copy would answer, nothing being written then
 	 */
 	async write<M extends CopyWrite>(write: CopiesWrite<M>): Promise<WriteResult> {
 		const { membership, versions, clock } = this.#context;
 		const { attemptsMax } = REPLICATION_LIMITS;
 		const deadlineMs = clock.monotonicMs() + this.#allowedMs(write.bytes);
 		const tallies = new Map<NodeId, CopyTally>();
-		let version = write.from?.version;
+		let version = write.from?.claim.version;
 		let hasFounded = false;
 		let wasSuperseded = false;
 		let last: RoundOutcome | undefined;
@@ -82,6 +90,7 @@ export class ShardWriter {
 				case "refused":
 					throw outcome.error;
 				case "superseded":
+					if (write.from !== undefined) throw new Outrun(membership.self, outcome.by);
 					versions.observe(outcome.by);
 					version = versions.next();
 					wasSuperseded = true;
@@ -114,7 +123,8 @@ export class ShardWriter {
 	): Promise<RoundOutcome> {
 		const { membership, port, timers, defaults } = this.#context;
 		const { shard, replicas } = this.#subject;
-		const client = { topologyVersion, replicas };
+		const claim = write.from?.claim;
+		const client = { topologyVersion, replicas, ...(claim !== undefined && { claim }) };
 		const send = (nodeId: NodeId, ms: number): Promise<WriteResult> =>
 			port.call(nodeId, shard, write.method, write.args(version), { timeoutMs: ms, client }) as Promise<WriteResult>;
 		let isOver = false;

@@ -8,6 +8,12 @@ export function requiredCount(consistency: Consistency, copyCount: number): numb
 	return consistency === "all" ? copyCount : Math.floor(copyCount / 2) + 1;
 }
 
+/** The lists of copies of which each must have enough: those that hold the shard, and those that shall where they are others. */
+export function groupsOf({ current, next }: Placement): readonly (readonly NodeId[])[] {
+	const isSame = current.length === next.length && current.every((nodeId) => next.includes(nodeId));
+	return isSame ? [current] : [current, next];
+}
+
 /** The copies of one list that count, and which of them have done it. */
 class Group {
 	readonly required: number;
@@ -34,9 +40,8 @@ class Group {
 export class WriteQuorum {
 	readonly #groups: readonly Group[];
 
-	constructor({ current, next }: Placement, consistency: Consistency) {
-		const isSame = current.length === next.length && current.every((nodeId) => next.includes(nodeId));
-		this.#groups = (isSame ? [current] : [current, next]).map((nodes) => new Group(nodes, consistency));
+	constructor(placement: Placement, consistency: Consistency) {
+		this.#groups = groupsOf(placement).map((nodes) => new Group(nodes, consistency));
 	}
 
 	done(nodeId: NodeId): void {

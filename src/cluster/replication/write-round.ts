@@ -4,7 +4,7 @@ import type { Consistency } from "../../base/schemas.ts";
 import type { Version, WriteResult } from "../../storage/shard-types.ts";
 import type { Membership, Placement } from "../membership/membership-types.ts";
 import { isCopyFailure, newerTopology } from "./copy-failure.ts";
-import { ReplicaFailure } from "./replica-types.ts";
+import { Outrun, ReplicaFailure } from "./replica-types.ts";
 import { WriteQuorum } from "./write-quorum.ts";
 
 /** Sends a write to one copy. */
@@ -101,6 +101,10 @@ export function runWriteRound(parts: WriteRoundParts): Promise<RoundOutcome> {
 		const fail = (nodeId: NodeId, error: unknown): boolean => {
 			pending.delete(nodeId);
 			if (failures.has(nodeId)) return false;
+			if (error instanceof Outrun) {
+				end({ kind: "superseded", by: error.by });
+				return false;
+			}
 			if (error instanceof HiveError && !isCopyFailure(error)) {
 				end({ kind: "refused", error });
 				return false;

@@ -216,7 +216,7 @@ export class AccountsNode {
 		}
 		await rig.time.pause(rig.network.delayMs);
 		if (fault !== undefined) {
-			this.accounts.doubt(record, shardIndex);
+			this.accounts.doubt({ tenantId: record.tenant_id, collectionId, shardIndex });
 			throw new HiveError("INTERNAL", "the shard did not answer");
 		}
 		return result;

@@ -3,7 +3,7 @@ import type { NodeId } from "../../../src/base/ids.ts";
 import type { DigestFact } from "../../../src/cluster/gossip/gossip-types.ts";
 import { DigestWatch } from "../../../src/cluster/repair/digest-watch.ts";
 import { REPAIR_LIMITS } from "../../../src/cluster/repair/repair-limits.ts";
-import { shardKey } from "../../../src/cluster/repair/repair-types.ts";
+import { shardKey } from "../../../src/cluster/shard-facts.ts";
 import type { ShardName } from "../../../src/shards/pool-types.ts";
 import { nodeIdOf } from "./memory-nodes.ts";
 import { RepairRig, written } from "./repair-rig.ts";

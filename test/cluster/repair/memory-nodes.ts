@@ -4,7 +4,6 @@ import { RingTopologyView } from "../../../src/cluster/membership/ring-topology-
 import type { PeerCalls, PeerHandler, PeerMethods } from "../../../src/cluster/peer/peer-types.ts";
 import { PeerFailure } from "../../../src/cluster/peer/peer-types.ts";
 import type { ClusterShard, ShardCatalog } from "../../../src/cluster/repair/repair-types.ts";
-import { shardKey } from "../../../src/cluster/repair/repair-types.ts";
 import { ShardReconciler } from "../../../src/cluster/repair/shard-reconciler.ts";
 import {
 	type CopyState,
@@ -15,6 +14,7 @@ import {
 	type ReplicaMethod,
 	type ReplicaPort,
 } from "../../../src/cluster/replication/replica-types.ts";
+import { shardKey } from "../../../src/cluster/shard-facts.ts";
 import type { MemberState, Topology } from "../../../src/hub/models.ts";
 import type { ShardCalls, ShardName, ShardRef } from "../../../src/shards/pool-types.ts";
 import type { ShardConfig } from "../../../src/storage/shard-types.ts";
