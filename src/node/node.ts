@@ -7,7 +7,6 @@ import { SlotFile } from "../access/slot-file.ts";
 import { SubjectSlots } from "../access/subject-slots.ts";
 import { UsageMeter } from "../access/usage-meter.ts";
 import { mcpMounts } from "../api/mcp/mcp-mounts.ts";
-import { HiveSurface } from "../api/mcp/mcp-surface.ts";
 import { createRestServer } from "../api/rest/rest-server.ts";
 import type { NodeId } from "../base/ids.ts";
 import { systemTimers } from "../base/timers.ts";
@@ -373,7 +372,10 @@ async function startOn(
 	const mounts = mcp.enabled
 		? mcpMounts({
 				pipeline,
-				surface: new HiveSurface({ operations: OPERATIONS, version, timeoutSeconds: mcp.timeout_seconds }),
+				surface: async () => {
+					const { HiveSurface } = await import("../api/mcp/mcp-surface.ts");
+					return new HiveSurface({ operations: OPERATIONS, version, timeoutSeconds: mcp.timeout_seconds });
+				},
 				maxConcurrentRequestsPerTenant: mcp.max_concurrent_requests_per_tenant,
 				maxBodyBytes: server.max_body_bytes,
 				nowMs: () => clock.nowMs(),

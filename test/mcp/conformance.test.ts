@@ -4,7 +4,10 @@ import { ConformanceSurface } from "./conformance-surface.ts";
 import { ERAS } from "./mcp-rig.ts";
 import { StubPipeline, startMcp } from "./stub-caller.ts";
 
-const server = startMcp(new StubPipeline(), { surface: new ConformanceSurface(), maxConcurrentRequestsPerTenant: 100 });
+const server = startMcp(new StubPipeline(), {
+	surface: async () => new ConformanceSurface(),
+	maxConcurrentRequestsPerTenant: 100,
+});
 afterAll(() => server.server.stop());
 
 const ROOT = join(import.meta.dir, "../..");

@@ -52,7 +52,7 @@ export function startMcp(
 	const errors: unknown[] = [];
 	const mounts = mcpMounts({
 		pipeline,
-		surface: new HiveSurface({ operations, version: "1", timeoutSeconds }),
+		surface: async () => new HiveSurface({ operations, version: "1", timeoutSeconds }),
 		maxConcurrentRequestsPerTenant: 3,
 		maxBodyBytes: 100_000,
 		nowMs: () => Date.UTC(2026, 0, 1),

@@ -36,15 +36,11 @@ export interface McpSocketsParts {
 	readonly shares: TenantShares;
 	readonly nowMs: () => number;
 	readonly repeat: Repeat;
-	readonly messageBytesMax: number;
 	readonly log: Pick<Log, "error">;
 }
 
 /** MCP over WebSocket: the messages of stdio, one a frame. */
-export class McpSockets implements SocketEndpoint {
-	readonly subprotocols = ["mcp"];
-	readonly needsSubprotocol = false;
-	readonly messageBytesMax: number;
+export class McpSockets implements Pick<SocketEndpoint, "open"> {
 	readonly #parts: McpSocketsParts;
 	readonly #connections = new TenantShares(MCP_LIMITS.socketsPerTenantMax);
 	readonly #sessions = new Set<McpSession>();
@@ -52,7 +48,6 @@ export class McpSockets implements SocketEndpoint {
 
 	constructor(parts: McpSocketsParts) {
 		this.#parts = parts;
-		this.messageBytesMax = Math.min(parts.messageBytesMax, MCP_LIMITS.socketMessageBytesMax);
 	}
 
 	async open(call: MountedCall): Promise<SocketOpening> {
