@@ -32,6 +32,7 @@ const doors = [
 	["dataloader", "^src/api/graphql/message-run\\.ts$"],
 	["graphiql", "^src/api/graphql/graphiql-page\\.ts$"],
 	["react(-dom)?", "^src/api/graphql/graphiql-page\\.ts$"],
+	["@modelcontextprotocol/[^/]+", "^src/api/mcp/"],
 	["prom-client", "^src/observe/"],
 	["pino", "^src/observe/"],
 	["@oclif/core", "^(bin|commands)/"],

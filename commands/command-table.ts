@@ -22,6 +22,7 @@ import { KeyList } from "./key/list.ts";
 import { KeyRevoke } from "./key/revoke.ts";
 import { KeyRotate } from "./key/rotate.ts";
 import { KeyValidate } from "./key/validate.ts";
+import { Mcp } from "./mcp.ts";
 import { QuotaSet } from "./quota/set.ts";
 import { QuotaShow } from "./quota/show.ts";
 import { Search } from "./search.ts";
@@ -60,6 +61,7 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
 	"key:revoke": KeyRevoke,
 	"key:rotate": KeyRotate,
 	"key:validate": KeyValidate,
+	mcp: Mcp,
 	"quota:set": QuotaSet,
 	"quota:show": QuotaShow,
 	search: Search,

@@ -6,7 +6,6 @@ import { RateLimiter } from "../access/rate-limiter.ts";
 import { SlotFile } from "../access/slot-file.ts";
 import { SubjectSlots } from "../access/subject-slots.ts";
 import { UsageMeter } from "../access/usage-meter.ts";
-import { graphqlMounts } from "../api/graphql/graphql-mounts.ts";
 import { createRestServer } from "../api/rest/rest-server.ts";
 import type { NodeId } from "../base/ids.ts";
 import { systemTimers } from "../base/timers.ts";
@@ -52,6 +51,7 @@ import { explainListenError } from "./listen-error.ts";
 import { NodeState } from "./node-state.ts";
 import { openShardsPerWorker, readProcessLimits } from "./process-limits.ts";
 import type { ProcessParts } from "./process-parts.ts";
+import { protocolMounts } from "./protocol-mounts.ts";
 import type { Settings } from "./settings.ts";
 import { openShardParts } from "./shard-parts.ts";
 import { StoredUsage } from "./stored-usage.ts";
@@ -108,9 +108,8 @@ async function startOn(
 	teardown: Teardown,
 ): Promise<RunningNode> {
 	const { clock, random, log, version } = parts;
-	const { server, cluster, hub, graphql, metrics: metricsSettings, rate_limits } = settings.values;
+	const { server, cluster, hub, metrics: metricsSettings, rate_limits } = settings.values;
 	useNativeFolder(folder.nativePath);
-	for (const setting of settings.listIdle()) log.warn({ setting }, "a setting has no effect in this version");
 
 	const lag = new EventLoopLag(() => clock.monotonicMs(), systemEvery);
 	teardown.add(() => lag.stop());
@@ -373,6 +372,7 @@ async function startOn(
 	const marks = new TenantMarks({ tenants, directory, clock });
 	const rest = createRestServer({
 		operations: OPERATIONS,
+		mounts: protocolMounts({ settings: settings.values, operations: OPERATIONS, pipeline, marks, clock, version, log }),
 		pipeline,
 		settings: {
 			host: server.host,
@@ -386,16 +386,6 @@ async function startOn(
 		log,
 		random,
 		version,
-		mounts: graphql.enabled
-			? graphqlMounts({
-					operations: OPERATIONS,
-					pipeline,
-					rules: { introspection: graphql.introspection, maxDepth: graphql.max_depth, maxCost: graphql.max_cost },
-					mark: (tenantId) => marks.of(tenantId),
-					timeoutSeconds: server.request_timeout_seconds,
-					log,
-				})
-			: [],
 	});
 	const { url } = rest.start();
 	ownUrl = url;

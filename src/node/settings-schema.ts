@@ -17,8 +17,6 @@ export interface Leaf<T> {
 	readonly offender?: (value: unknown) => string | undefined;
 	/** What `config show` may print of it. Absent: all. */
 	readonly mask?: (value: T) => string;
-	/** The function comes with a later version, and going without it endangers nothing: any value is taken, with a warning. */
-	readonly idle?: true;
 }
 
 export type SettingsTree = { readonly [key: string]: Leaf<never> | SettingsTree };
@@ -113,8 +111,6 @@ function textList(
 }
 
 const secret = (setting: Leaf<string | undefined>): Leaf<string | undefined> => ({ ...setting, mask: () => MASK });
-
-const idle = <T>(setting: Leaf<T>): Leaf<T> => ({ ...setting, idle: true });
 
 const isFilled = (value: string) => value.trim() !== "" && !value.includes("\0");
 
@@ -242,9 +238,11 @@ export const SETTINGS_SCHEMA = {
 		mcp_requests_per_minute: number(100, 1, 1_000_000_000),
 	},
 	mcp: {
-		enabled: idle(flag(true)),
-		max_concurrent_requests_per_tenant: idle(number(10, 1, 10_000)),
-		timeout_seconds: idle(number(300, 1, DAY)),
+		enabled: flag(true),
+		/** At one node. */
+		max_concurrent_requests_per_tenant: number(10, 1, 10_000),
+		/** For one call. */
+		timeout_seconds: number(300, 1, DAY),
 	},
 	graphql: {
 		enabled: flag(true),

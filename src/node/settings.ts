@@ -83,13 +83,6 @@ export class Settings {
 		return this.origins.has(path);
 	}
 
-	/** Settings that were given another value than their default and have no effect in this version. */
-	listIdle(): readonly string[] {
-		return [...settingLeaves()]
-			.filter(([path, leaf]) => leaf.idle === true && !Bun.deepEquals(valueAt(this.values, path), leaf.initial))
-			.map(([path]) => path);
-	}
-
 	/** Every setting with where it came from, secrets masked, in the order of the file. */
 	listOrigins(): readonly SettingOrigin[] {
 		return [...settingLeaves()].map(([path, leaf]) => ({

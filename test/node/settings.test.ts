@@ -522,11 +522,3 @@ test("only addresses of this machine are loopback", () => {
 		expect(isLoopback(host)).toBe(false);
 	}
 });
-
-test("a setting whose function is not there yet is taken and named, unless going without it would mislead", () => {
-	const settings = load({
-		file: "mcp: { timeout_seconds: 9 }\naudit: { retention_days: 365 }\n",
-	});
-	expect(settings.values.mcp.timeout_seconds).toBe(9);
-	expect(settings.listIdle()).toEqual(["mcp.timeout_seconds"]);
-});
