@@ -211,12 +211,30 @@ function errorFault(answer: RawAnswer): string | undefined {
 	} catch {
 		return "no JSON";
 	}
-	const unknown = Object.keys(body).filter((name) => !["error", "code", "details", "request_id"].includes(name));
-	if (unknown.length > 0) return `unknown field ${unknown[0]}`;
-	if (typeof body.error !== "string" || body.error === "") return "no error text";
-	if (!isErrorCode(body.code)) return "no known code";
-	if (ERROR_TABLE[body.code].http !== answer.status) return `${body.code} with status ${answer.status}`;
-	if (body.request_id !== headerOf(answer, "x-request-id")) return "request_id differs from the header";
-	if (body.details !== undefined && (typeof body.details !== "object" || body.details === null)) return "details";
+	const told = toldIn(body);
+	if (typeof told === "string") return told;
+	const { error, code, details, request_id } = told;
+	if (typeof error !== "string" || error === "") return "no error text";
+	if (!isErrorCode(code)) return "no known code";
+	if (ERROR_TABLE[code].http !== answer.status) return `${code} with status ${answer.status}`;
+	if (request_id !== headerOf(answer, "x-request-id")) return "request_id differs from the header";
+	if (details !== undefined && (typeof details !== "object" || details === null)) return "details";
 	return undefined;
+}
+
+type Told = Readonly<Record<string, unknown>>;
+
+/** What an error body says, in the form of its protocol: REST's, GraphQL's or JSON-RPC's. @returns what is wrong with it, else */
+function toldIn(body: Told): Told | string {
+	if (Array.isArray(body.errors)) {
+		const [first] = body.errors as readonly { readonly message?: unknown; readonly extensions?: Told }[];
+		return { ...first?.extensions, error: first?.message };
+	}
+	if (body.jsonrpc === "2.0") {
+		const { message, data } = (body.error ?? {}) as { readonly message?: unknown; readonly data?: Told };
+		const { code, request_id } = data ?? {};
+		return { error: message, code, request_id };
+	}
+	const unknown = Object.keys(body).find((name) => !["error", "code", "details", "request_id"].includes(name));
+	return unknown === undefined ? body : `unknown field ${unknown}`;
 }
