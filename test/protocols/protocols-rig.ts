@@ -75,23 +75,33 @@ export class ProtocolsRig {
 		return (await this.admin("GET", "/audit?limit=200")).entries;
 	}
 
-	/** Counters by their series. */
-	async counters(name: string): Promise<ReadonlyMap<string, number>> {
+	async counters(): Promise<Counters> {
 		const { body } = await this.#admin("GET", "/metrics");
-		const counters = new Map<string, number>();
+		const requests = new Map<string, number>();
+		const failures = new Map<string, number>();
 		for (const line of String(body).split("\n")) {
-			if (!line.startsWith(`${name}{`)) continue;
-			const end = line.lastIndexOf(" ");
-			counters.set(line.slice(name.length, end), Number(line.slice(end)));
+			const [, name = "", labels = "", count] = /^(\w+)(\{.*\}) (\d+)$/.exec(line) ?? [];
+			if (name === "hive_vector_tenant_requests_total") requests.set(labels, Number(count));
+			if (name === "hive_vector_auth_failures_total") failures.set(labels, Number(count));
 		}
-		return counters;
+		return { requests, failures };
 	}
+}
+
+type Series = ReadonlyMap<string, number>;
+
+/** By their labels. */
+interface Counters {
+	/** `hive_vector_tenant_requests_total` */
+	readonly requests: Series;
+	/** `hive_vector_auth_failures_total` */
+	readonly failures: Series;
 }
 
 export const isMcp = (way: WayName): boolean => way === "http" || way === "socket" || way === "stdio";
 
 /** What was counted in between. */
-export function risen(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): [string, number][] {
+export function risen(before: Series, after: Series): [string, number][] {
 	return [...after].flatMap(([series, count]): [string, number][] => {
 		const more = count - (before.get(series) ?? 0);
 		return more === 0 ? [] : [[series, more]];

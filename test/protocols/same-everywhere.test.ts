@@ -502,6 +502,20 @@ const ROWS: readonly Row[] = [
 	},
 ];
 
+/** A process a row takes its time: the bridge goes through the first row of each tool, of each error code and of each kind of key. */
+const BRIDGED: ReadonlySet<Row> = new Set(
+	ROWS.filter((row, index) => {
+		const earlier = ROWS.slice(0, index);
+		const isFirst = (same: (other: Row) => boolean): boolean => !earlier.some(same);
+		return (
+			isFirst(({ as, code }) => as === row.as && code === undefined) ||
+			isFirst(({ tool, code }) =>
+				row.code === undefined ? tool === row.tool && code === undefined : code === row.code,
+			)
+		);
+	}),
+);
+
 /** Somebody who is not let in, whatever they ask for. */
 interface Stranger {
 	readonly who: string;
@@ -610,6 +624,10 @@ function settled(value: unknown, tenantId: string): Output {
 	);
 }
 
+/** What an error says, but for the time until it goes better. */
+const worded = ({ message }: Outcome, tenantId: string): string | undefined =>
+	settled(message, tenantId)?.replace(/retry in \d+ s/, "retry in a while");
+
 interface Traced {
 	readonly way: Way;
 	readonly tenantId: string;
@@ -705,11 +723,12 @@ describe("an operation", () => {
 				const { quota } = row;
 				await Promise.all(rig.ways.map(({ name }) => rig.admin("PATCH", `/tenants/${tenantOf(name)}`, { quota })));
 			}
-			const ways = rig.ways.filter((way) => way.has(row));
-			const others = rig.ways.filter((way) => !way.has(row));
-			const before = await rig.counters("hive_vector_tenant_requests_total");
+			const isTried = (way: Way): boolean => way.has(row) && (way.name !== "stdio" || BRIDGED.has(row));
+			const ways = rig.ways.filter(isTried);
+			const others = rig.ways.filter((way) => !isTried(way));
+			const before = await rig.counters();
 			const answers = await Promise.all(ways.map((way) => traced(way, row)));
-			const counted = risen(before, await rig.counters("hive_vector_tenant_requests_total"));
+			const counted = risen(before.requests, (await rig.counters()).requests);
 			const entries = await rig.audit();
 			const behind = answers.filter(({ outcome }) => outcome.code !== rowCode).map(({ way }) => way);
 			await Promise.all([...others, ...behind].map((way) => caughtUp(way, row)));
@@ -757,6 +776,9 @@ describe("an operation", () => {
 				if (row.shows !== undefined) expect(row.shows(output)).toEqual(row.shown);
 			}
 			for (const { tenantId, outcome } of answers) {
+				if (outcome.code === rest!.outcome.code) {
+					expect(worded(outcome, tenantId)).toBe(worded(rest!.outcome, rest!.tenantId));
+				}
 				if (outcome.tenantFields === undefined || outcome.code !== rest!.outcome.code) continue;
 				expect(settled(outcome.tenantFields, tenantId)).toEqual(settled(rest!.outcome.tenantFields, rest!.tenantId));
 				expect(outcome.tenantFields["x-tenant-id"]).toBe(tenantId);
@@ -783,8 +805,7 @@ describe("whoever is not let in", () => {
 			for (const way of rig.ways) {
 				const caller = await callerOf();
 				const [{ seq } = { seq: 0 }] = await rig.audit();
-				const failuresBefore = await rig.counters("hive_vector_auth_failures_total");
-				const requestsBefore = await rig.counters("hive_vector_tenant_requests_total");
+				const before = await rig.counters();
 				const { code: told, native } = await way.knock(caller, row);
 				const expected = { rest: http, graphql: http, http: jsonRpc, socket: http, stdio: exit, cli: exit };
 				expect([way.name, told, native]).toEqual([way.name, code, expected[way.name]]);
@@ -795,9 +816,11 @@ describe("whoever is not let in", () => {
 				expect(entries.map((entry) => [entry.event, entry.outcome, entry.code, entry.tenant_id])).toEqual(
 					event === undefined ? [] : new Array(times).fill([event, "refused", code, tenantId]),
 				);
-				const failures = risen(failuresBefore, await rig.counters("hive_vector_auth_failures_total"));
-				expect(failures).toEqual(tenantId === undefined ? [[`{reason="${code}"}`, times]] : []);
-				const requests = risen(requestsBefore, await rig.counters("hive_vector_tenant_requests_total"));
+				const after = await rig.counters();
+				expect(risen(before.failures, after.failures)).toEqual(
+					tenantId === undefined ? [[`{reason="${code}"}`, times]] : [],
+				);
+				const requests = risen(before.requests, after.requests);
 				expect(requests.filter(([series]) => series.includes(`operation="${label}"`))).toEqual(
 					tenantId === undefined ? [] : [[`{tenant_id="${tenantId}",operation="${label}",status="${http}"}`, times]],
 				);

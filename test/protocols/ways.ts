@@ -32,6 +32,8 @@ export interface Outcome {
 	/** What the protocol itself says: a status, the number of a JSON-RPC error, `isError` of a tool, an exit code. */
 	readonly native: number | "isError";
 	readonly output?: Output;
+	/** Of an error. */
+	readonly message?: string;
 	/** Those about the tenant; undefined where the protocol has no place for them. */
 	readonly tenantFields?: Readonly<Record<string, string | null>> | undefined;
 }
@@ -133,16 +135,20 @@ export async function overRest(url: string, caller: Caller, { operation, input }
 		rest.body === "json" ? left : undefined,
 	);
 	const tenantFields = tenantFieldsOf(headers);
-	if (status >= 400) return { code: body.code, native: status, tenantFields };
+	if (status >= 400) return { code: body.code, native: status, message: body.error, tenantFields };
 	return { code: "ok", native: status, output: body, tenantFields };
 }
 
 async function overGraphql(url: string, caller: Caller, { operation, input }: Wording): Promise<Outcome> {
 	const spec = fieldOf(operation);
 	const { query, variables } = messageFor(spec, input);
-	const { status, headers, data, codes } = await graphqlOf(url, caller.key, actingHeaders(caller))(query, variables);
+	const { status, headers, data, codes, errors } = await graphqlOf(
+		url,
+		caller.key,
+		actingHeaders(caller),
+	)(query, variables);
 	const tenantFields = tenantFieldsOf(headers);
-	if (codes.length > 0) return { code: codes[0]!, native: status, tenantFields };
+	if (codes.length > 0) return { code: codes[0]!, native: status, message: errors[0]!.message, tenantFields };
 	const output = outputOf(spec, data);
 	// The query selects vectors always, where others have to ask for them.
 	if (Array.isArray(output.results) && input.with_vector !== true) for (const hit of output.results) delete hit.vector;
@@ -158,9 +164,12 @@ const toolCall = ({ tool, input, given = input }: Wording, id: number) => ({
 
 /** What a JSON-RPC answer comes to. */
 function rpcOutcome({ error, result }: Rpc, tenantFields?: Outcome["tenantFields"]): Outcome {
-	if (error !== undefined) return { code: error.data.code, native: error.code, tenantFields };
+	if (error !== undefined) {
+		return { code: error.data.code, native: error.code, message: error.message, tenantFields };
+	}
 	if (result.isError === true) {
-		return { code: JSON.parse(result.content[0].text).code, native: "isError", tenantFields };
+		const { code, error: message } = JSON.parse(result.content[0].text);
+		return { code, native: "isError", message, tenantFields };
 	}
 	// Models that read no structured content read the same as text.
 	if (result.content[0].text !== JSON.stringify(result.structuredContent)) throw new Error("text and content differ");
@@ -254,6 +263,7 @@ async function openStdio(url: string, user: User, caller: Caller): Promise<Line>
 		args: bridgeArgs(url, caller),
 		cwd: user.folder,
 		env: userEnvironment(user.folder, { HIVE_VECTOR_API_KEY: caller.key }),
+		stderr: "ignore",
 	});
 	const closed = new Promise<void>((resolve) => {
 		client.onclose = resolve;
@@ -266,9 +276,9 @@ async function openStdio(url: string, user: User, caller: Caller): Promise<Line>
 			try {
 				return rpcOutcome({ result: await client.callTool({ name: tool!, arguments: given }) });
 			} catch (thrown) {
-				const { code, data } = thrown as { code: number; data?: { code: string } };
+				const { code, data, message } = thrown as Error & { code: number; data?: { code: string } };
 				if (data === undefined) throw thrown;
-				return { code: data.code, native: code };
+				return { code: data.code, native: code, message };
 			}
 		},
 		closed,
@@ -291,5 +301,7 @@ async function overCli(url: string, user: User, caller: Caller, command: readonl
 		env: { HIVE_VECTOR_API_KEY: caller.key },
 	});
 	const answer = JSON.parse(stdout === "" ? stderr : stdout);
-	return code === 0 ? { code: "ok", native: 0, output: answer } : { code: answer.code, native: code };
+	return code === 0
+		? { code: "ok", native: 0, output: answer }
+		: { code: answer.code, native: code, message: answer.error };
 }
