@@ -12,10 +12,15 @@ export class ServerProcess {
 	) {}
 
 	/** @throws when it ends before it takes requests */
-	static async start(user: User, args: readonly string[], dataDir: string): Promise<ServerProcess> {
+	static async start(
+		user: User,
+		args: readonly string[],
+		dataDir: string,
+		env: Readonly<Record<string, string>> = {},
+	): Promise<ServerProcess> {
 		const child = Bun.spawn([BINARY, ...args, "--data-dir", dataDir, "--port", "0"], {
 			cwd: user.folder,
-			env: userEnvironment(user.folder),
+			env: userEnvironment(user.folder, env),
 			stdin: "ignore",
 			stdout: "pipe",
 			stderr: "pipe",
