@@ -53,18 +53,18 @@ function printAttack(report: AttackReport, seconds: number): void {
 	console.log(
 		`attack: ${report.callCount} calls, ${report.requestCount} requests with their twins and undoing, in ${seconds.toFixed(0)} s: ${report.violationCount} violations`,
 	);
-	for (const [operation, counts] of [...report.answers].sort()) {
+	for (const [name, counts] of [...report.answers].sort()) {
 		const outcomes = [...counts].sort((a, b) => b[1] - a[1]).map(([outcome, count]) => `${outcome} ×${count}`);
-		console.log(`  ${operation.padEnd(24)} ${outcomes.join(", ")}`);
+		console.log(`  ${name.padEnd(32)} ${outcomes.join(", ")}`);
 	}
 	console.log(
 		"\nmedian milliseconds of a foreign name, of an unused one (for a reader: noise included, nothing is asserted)",
 	);
-	for (const [operation, { foreign, unused }] of [...report.timings].sort()) {
-		console.log(`  ${operation.padEnd(24)} ${median(foreign)} ${median(unused)}   of ${foreign.length}`);
+	for (const [name, { foreign, unused }] of [...report.timings].sort()) {
+		console.log(`  ${name.padEnd(32)} ${median(foreign)} ${median(unused)}   of ${foreign.length}`);
 	}
-	for (const { rule, operation, seed: callSeed, text } of report.violations) {
-		console.log(`\n--- ${rule}: ${operation} (call ${callSeed})\n${text}`);
+	for (const { rule, name, seed: callSeed, text } of report.violations) {
+		console.log(`\n--- ${rule}: ${name} (call ${callSeed})\n${text}`);
 	}
 }
 

@@ -70,7 +70,11 @@ async function settle(node: LocalNode, operatorKey: string, dice: Dice, index: n
 	for (const [place, name] of invented.collections.entries()) await fill(node, writer.key, invented, name, place);
 	const collectionIds = readdirSync(join(node.dataDir, "tenants", tenantId)).filter((name) => /^[a-z0-9]+$/.test(name));
 	const owns = { ...withKeys(invented, [writer, reader, mcp, revoked]), collectionIds };
-	await node.call(writer.key, "POST", "/collections", { name: SCRATCH, dimension: DIMENSION });
+	await node.call(writer.key, "POST", "/collections", {
+		name: SCRATCH,
+		dimension: DIMENSION,
+		text: { provider: "openai", fields: ["note"] },
+	});
 	await node.call(writer.key, "POST", `/collections/${SCRATCH}/vectors`, {
 		vectors: SCRATCH_IDS.map((id, axis) => ({ id, vector: [1, 2, 3, axis + 1], payload: { note: "own" } })),
 	});
@@ -82,11 +86,22 @@ async function settle(node: LocalNode, operatorKey: string, dice: Dice, index: n
 }
 
 async function fill(node: LocalNode, key: string, owner: Belongings, name: string, place: number): Promise<void> {
+	const isOfTexts = place > 0;
 	const payload = { [owner.payloadField]: owner.payloadTexts[0], secret: owner.payloadTexts[1], place };
 	const ids = [...owner.stringIds, ...owner.numericIds, ...owner.digitIds];
-	await node.call(key, "POST", "/collections", { name, dimension: DIMENSION, metric: "cosine" });
+	await node.call(key, "POST", "/collections", {
+		name,
+		dimension: DIMENSION,
+		metric: "cosine",
+		...(isOfTexts && { text: { provider: "openai", fields: ["secret"] } }),
+	});
 	await node.call(key, "PUT", `/collections/${name}/payload-indexes/${owner.payloadField}`, { type: "keyword" });
 	await node.call(key, "POST", `/collections/${name}/vectors`, {
 		vectors: ids.map((id, index) => ({ id, vector: owner.vectors[index], payload })),
 	});
+	if (!isOfTexts) return;
+	for (const path of owner.stringIds) {
+		const text = `# ${owner.payloadTexts[0]}\n\n${owner.payloadTexts[1]}\n`;
+		await node.call(key, "POST", `/collections/${name}/documents`, { path, text });
+	}
 }

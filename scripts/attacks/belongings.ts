@@ -29,6 +29,8 @@ export interface Belongings {
 
 export const VECTORS_PER_COLLECTION = 6;
 export const DIMENSION = 4;
+/** Of a number of 32 bits as it is written. */
+const NUMBER_LENGTH = 18;
 
 /** Marks begin with the tenant's letter, so that a tenant and its shadow sort alike among the others' ids. */
 const mark = (dice: Dice, letter: string): string => letter + dice.text(LOWER_ALPHANUMERIC, 15);
@@ -53,7 +55,7 @@ export function inventBelongings(dice: Dice, tenantIndex: number): Belongings {
 		keyHashes: [],
 		maimedKeys: [],
 		vectors: Array.from({ length: VECTORS_PER_COLLECTION }, () =>
-			Array.from({ length: DIMENSION }, () => Math.fround(dice.next() * 1.8 + 0.1)),
+			Array.from({ length: DIMENSION }, () => longNumber(dice)),
 		),
 	};
 }
@@ -82,9 +84,19 @@ export function shadowOf(dice: Dice, owner: Belongings): Belongings {
 		keyIds: owner.keyIds.map((id) => `key_${dice.text(LOWER_ALPHANUMERIC, id.length - 4)}`),
 		keyHashes: owner.keyHashes.map((hash) => dice.text("0123456789abcdef", hash.length)),
 		maimedKeys: owner.maimedKeys.map((key) => key.slice(0, 8) + dice.text(ALPHANUMERIC, key.length - 8)),
-		vectors: owner.vectors.map((vector) => vector.map(() => Math.fround(dice.next() * 1.8 + 0.1))),
+		vectors: owner.vectors.map((vector) => vector.map(() => longNumber(dice))),
 	};
 }
+
+/** All of one length, so that what is written behind them stands at the same place whosever they are. */
+function longNumber(dice: Dice): number {
+	for (;;) {
+		const number = anyNumber(dice);
+		if (String(number).length === NUMBER_LENGTH) return number;
+	}
+}
+
+const anyNumber = (dice: Dice): number => Math.fround(dice.next() * 1.8 + 0.1);
 
 /** Letters with a look-alike in another script, where a trick makes two bytes of one, stay letters of that kind. */
 const CLASSES: readonly string[] = [DIGITS, LOOKED_ALIKE, "bdfghijklmnqrstuvwz"];

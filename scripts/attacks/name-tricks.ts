@@ -28,6 +28,10 @@ export const SPELLINGS: readonly ((text: string) => string)[] = [
 	lookAlike,
 	fullWidth,
 	lettersEncoded,
+	everyByte,
+	(text) => encodeURIComponent(lookAlike(text)),
+	(text) => encodeURIComponent(fullWidth(text)),
+	(text) => encodeURIComponent(lettersEncoded(text)),
 	(text) => text.slice(0, -1),
 ];
 
@@ -87,4 +91,14 @@ const TRICKS: readonly NameTrick[] = [
 export function pathSegment(dice: Dice, name: string | number, target: Belongings, ownTenantId: string): string {
 	const text = String(name);
 	return dice.chance(0.5) ? encoded(text) : dice.pick(TRICKS)(text, target, ownTenantId);
+}
+
+/** The same where a name is no part of an address: in its letters, or as an address would have spelled it. */
+export function nameInText(dice: Dice, name: string | number, target: Belongings, ownTenantId: string): string {
+	const segment = Buffer.from(pathSegment(dice, name, target, ownTenantId), "latin1").toString();
+	try {
+		return decodeURIComponent(segment);
+	} catch {
+		return segment;
+	}
 }

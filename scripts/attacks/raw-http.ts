@@ -136,11 +136,23 @@ const OWN_FRAMING = /^(?:content-length|transfer-encoding|connection|upgrade|exp
 const HEAD_END = Buffer.from("\r\n\r\n");
 const LINE_END = Buffer.from("\r\n");
 
+/** @throws NoAnswer for what is not HTTP */
+export function readHead(text: string): Pick<RawAnswer, "status" | "headers"> {
+	const [statusLine = "", ...lines] = text.split("\r\n");
+	const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(statusLine)?.[1] ?? Number.NaN);
+	if (Number.isNaN(status)) throw new NoAnswer(`not an HTTP answer: ${JSON.stringify(statusLine.slice(0, 100))}`);
+	const headers = lines.map((line): readonly [string, string] => {
+		const colon = line.indexOf(":");
+		return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
+	});
+	return { status, headers };
+}
+
 /** Puts one answer together from what arrives. */
 class AnswerReader {
 	byteCount = 0;
 	#pending: Buffer[] = [];
-	#head: { readonly status: number; readonly headers: (readonly [string, string])[] } | undefined;
+	#head: Pick<RawAnswer, "status" | "headers"> | undefined;
 	#bodyBytes: number | "chunked" | "until-close" = 0;
 
 	constructor(private readonly isHead: boolean) {}
@@ -166,14 +178,8 @@ class AnswerReader {
 	}
 
 	#readHead(text: string): void {
-		const [statusLine = "", ...lines] = text.split("\r\n");
-		const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(statusLine)?.[1] ?? Number.NaN);
-		if (Number.isNaN(status)) throw new NoAnswer(`not an HTTP answer: ${JSON.stringify(statusLine.slice(0, 100))}`);
+		const { status, headers } = readHead(text);
 		if (status >= 100 && status < 200) return;
-		const headers = lines.map((line): readonly [string, string] => {
-			const colon = line.indexOf(":");
-			return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
-		});
 		this.#head = { status, headers };
 		const value = (name: string): string | undefined => headers.find(([each]) => each === name)?.[1];
 		const length = value("content-length");

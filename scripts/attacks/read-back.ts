@@ -11,7 +11,8 @@ export async function readBack(world: AttackWorld): Promise<ReadonlyMap<string, 
 	return read;
 }
 
-async function everythingOf({ node, operatorKey }: AttackWorld, { owns, keys }: Inhabitant): Promise<Fields> {
+async function everythingOf(world: AttackWorld, { owns, keys }: Inhabitant): Promise<Fields> {
+	const { node, operatorKey } = world;
 	const key = keys.READ_WRITE;
 	const { collections } = (await node.call(key, "GET", "/collections")) as { collections: Fields[] };
 	const data: Fields[] = [];
@@ -23,7 +24,8 @@ async function everythingOf({ node, operatorKey }: AttackWorld, { owns, keys }: 
 			with_vector: true,
 		});
 		const counted = await node.call(key, "POST", `/collections/${shown.name}/vectors/count`, {});
-		data.push({ ...steady, scrolled, counted });
+		const documents = await documentsOf(world, key, String(shown.name));
+		data.push({ ...steady, scrolled, counted, documents });
 	}
 	const usage = (await node.call(key, "GET", "/usage")) as Fields;
 	const tenant = await node.call(operatorKey, "GET", `/tenants/${owns.tenantId}`);
@@ -36,6 +38,17 @@ async function everythingOf({ node, operatorKey }: AttackWorld, { owns, keys }: 
 		collections: usage.collections,
 		vectors: usage.vectors,
 	};
+}
+
+async function documentsOf({ node }: AttackWorld, key: string, collection: string): Promise<readonly unknown[]> {
+	const path = `/collections/${collection}/documents`;
+	const { files } = (await node.call(key, "GET", path)) as { files: { path: string }[] };
+	return await Promise.all(
+		files.map(async (shown) => [
+			shown,
+			await node.call(key, "GET", `${path}/content?path=${encodeURIComponent(shown.path)}`),
+		]),
+	);
 }
 
 /** What the node knows of a tenant's requests, at its meters and in its metrics. Asking changes nothing of it. */
