@@ -208,8 +208,8 @@ function mcpBridge(target: SearchTarget): ProtocolClient {
 		search: async (query) =>
 			toolIds(
 				await questions.ask((id) => {
-					bridge.stdin.write(`${messageOf(query)(id)}\n`);
-					bridge.stdin.flush();
+					void bridge.stdin.write(`${messageOf(query)(id)}\n`);
+					void bridge.stdin.flush();
 				}),
 			),
 		close: async () => {
