@@ -216,7 +216,7 @@ export async function mintTenantKey(node: LocalNode, tenant: string): Promise<st
 const bucketOf = (row: number): number => (row * 7_919) % 10_000;
 
 /** Each row with `bucket`, which is indexed, and `shadow`, its unindexed twin. */
-function insertBodies(data: Dataset): string[] {
+export function insertBodies(data: Dataset): string[] {
 	const bodies: string[] = [];
 	for (let from = 0; from < data.count; from += INSERT_BATCH) {
 		const rows: string[] = [];
@@ -230,7 +230,7 @@ function insertBodies(data: Dataset): string[] {
 	return bodies;
 }
 
-async function post(node: LocalNode, key: string, path: string, body: string): Promise<unknown> {
+export async function post(node: LocalNode, key: string, path: string, body: string): Promise<unknown> {
 	const answer = await fetch(`${node.url}/api/v1${path}`, {
 		method: "POST",
 		headers: { "x-api-key": key, "content-type": "application/json" },
@@ -241,7 +241,7 @@ async function post(node: LocalNode, key: string, path: string, body: string): P
 	return result;
 }
 
-async function untilIndexed(node: LocalNode, key: string, path: string, count: number): Promise<void> {
+export async function untilIndexed(node: LocalNode, key: string, path: string, count: number): Promise<void> {
 	for (;;) {
 		const info = (await node.call(key, "GET", path)) as { index_state: string; indexed_vectors: number };
 		if (info.indexed_vectors >= count) return;
