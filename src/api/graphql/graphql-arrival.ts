@@ -1,21 +1,7 @@
 import { HiveError } from "../../base/errors.ts";
 import type { Arrival } from "../../operations/pipeline-types.ts";
 import type { MountedArrival } from "../wire/mount.ts";
-
-type Presented = Pick<Arrival, "credentials" | "actingTenant">;
-
-/** Who comes, as the pipeline is told. @param presented instead of what came in headers */
-export const arrivalOf = (arrival: MountedArrival, presented: Presented = arrival): Arrival => ({
-	credentials: presented.credentials,
-	...(presented.actingTenant !== undefined && { actingTenant: presented.actingTenant }),
-	requestId: arrival.requestId,
-	remoteAddress: arrival.remoteAddress,
-	protocol: "graphql",
-	// Told only to whoever looks for a signature: some requests have no address that could be signed.
-	get message() {
-		return arrival.message;
-	},
-});
+import type { Presented } from "../wire/mounted-arrival.ts";
 
 export const showsKey = ({ credentials }: Pick<Arrival, "credentials">): boolean =>
 	credentials.authorization !== undefined || credentials.apiKey !== undefined;

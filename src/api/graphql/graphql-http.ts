@@ -9,8 +9,8 @@ import { ERROR_TABLE, HiveError } from "../../base/errors.ts";
 import type { Log } from "../../observe/log.ts";
 import type { AnswerFacts, Pipeline, Visit } from "../../operations/pipeline-types.ts";
 import type { MountedAnswer, MountedCall } from "../wire/mount.ts";
+import { arrivalOver } from "../wire/mounted-arrival.ts";
 import type { MessageParams, ReadyDocument } from "./documents.ts";
-import { arrivalOf } from "./graphql-arrival.ts";
 import type { GraphqlEngine } from "./graphql-engine.ts";
 import { AnswerErrors } from "./graphql-errors.ts";
 import { MessageRun } from "./message-run.ts";
@@ -47,7 +47,7 @@ export class GraphqlHttp {
 	async answer(call: MountedCall): Promise<MountedAnswer> {
 		const { pipeline, log, timeoutSeconds } = this.#parts;
 		const errors = new AnswerErrors(call.arrival.requestId, log);
-		const admission = await pipeline.admit(arrivalOf(call.arrival), "message");
+		const admission = await pipeline.admit(arrivalOver("graphql", call.arrival), "message");
 		if (!admission.ok) return refused(call, errors, admission.error, admission.facts);
 		const { visit } = admission;
 		const timeout = new Timeout(call.signal, timeoutSeconds);

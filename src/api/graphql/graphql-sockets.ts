@@ -4,9 +4,10 @@ import { ERROR_TABLE, HiveError } from "../../base/errors.ts";
 import type { Log } from "../../observe/log.ts";
 import type { Admission, AnswerFacts, Arrival, Pipeline, Visit } from "../../operations/pipeline-types.ts";
 import type { MountedCall, MountedSocket, SocketOpening, SocketSession } from "../wire/mount.ts";
+import { arrivalOver } from "../wire/mounted-arrival.ts";
 import { ConnectionCrowd, type Place } from "./connection-crowd.ts";
 import type { MessageParams, ReadyDocument } from "./documents.ts";
-import { arrivalOf, presentedIn, showsKey } from "./graphql-arrival.ts";
+import { presentedIn, showsKey } from "./graphql-arrival.ts";
 import type { GraphqlEngine } from "./graphql-engine.ts";
 import { AnswerErrors, asGraphqlError } from "./graphql-errors.ts";
 import { GRAPHQL_LIMITS } from "./graphql-limits.ts";
@@ -98,7 +99,7 @@ export class GraphqlSockets {
 
 	/** @throws why they may not come in */
 	async #admitted({ arrival }: MountedCall): Promise<Visit> {
-		const admission = await this.parts.pipeline.admit(arrivalOf(arrival), "connection");
+		const admission = await this.parts.pipeline.admit(arrivalOver("graphql", arrival), "connection");
 		if (!admission.ok) throw admission.error;
 		return admission.visit;
 	}
@@ -189,7 +190,7 @@ class GraphqlSocket implements SocketSession {
 		try {
 			if (this.#visit === undefined) {
 				const admission = await this.#parts.admit(
-					arrivalOf(this.#parts.arrival, presentedIn(params, this.#parts.arrival)),
+					arrivalOver("graphql", this.#parts.arrival, presentedIn(params, this.#parts.arrival)),
 				);
 				if (!admission.ok) return this.#refuse(admission.error);
 				this.#visit = admission.visit;

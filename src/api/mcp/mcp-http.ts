@@ -7,8 +7,9 @@ import {
 } from "@modelcontextprotocol/server";
 import { ERROR_TABLE, HiveError } from "../../base/errors.ts";
 import type { Log } from "../../observe/log.ts";
-import type { AnswerFacts, Arrival, Pipeline, Visit } from "../../operations/pipeline-types.ts";
+import type { AnswerFacts, Pipeline, Visit } from "../../operations/pipeline-types.ts";
 import type { MountedAnswer, MountedBody, MountedCall } from "../wire/mount.ts";
+import { arrivalOver } from "../wire/mounted-arrival.ts";
 import type { TenantShares } from "../wire/tenant-shares.ts";
 import { McpDesk } from "./mcp-desk.ts";
 import { parseError, type RpcError, type RpcId, rpcAnswer, rpcError, tooManyAtOnce } from "./mcp-errors.ts";
@@ -24,10 +25,6 @@ export interface McpHttpParts {
 	readonly nowMs: () => number;
 	readonly log: Pick<Log, "error">;
 }
-
-/** The arrival, in this protocol. What is worked out only when asked for stays so. */
-export const arrivalOf = ({ arrival }: MountedCall): Arrival =>
-	Object.create(arrival, { protocol: { value: "mcp", enumerable: true } }) as Arrival;
 
 export const foreignOrigin = (): HiveError =>
 	new HiveError("FORBIDDEN", "web pages of this origin may not speak MCP here", { field: "Origin" });
@@ -48,7 +45,7 @@ export class McpHttp {
 		const { arrival, body } = call;
 		const { requestId } = arrival;
 		if (call.hasForeignOrigin) return refusal(foreignOrigin(), { requestId }, null);
-		const admission = await this.#parts.pipeline.admit(arrivalOf(call), "message");
+		const admission = await this.#parts.pipeline.admit(arrivalOver("mcp", arrival), "message");
 		if (!admission.ok) return refusal(admission.error, admission.facts, await idOfRefused(body));
 		const { visit } = admission;
 		const release = this.#parts.shares.take(visit.caller.tenant.id);

@@ -17,10 +17,11 @@ import type {
 	SocketOpening,
 	SocketSession,
 } from "../wire/mount.ts";
+import { arrivalOver } from "../wire/mounted-arrival.ts";
 import { TenantShares } from "../wire/tenant-shares.ts";
 import { McpDesk } from "./mcp-desk.ts";
 import { parseError, type RpcError, type RpcId, rpcAnswer, rpcError, tooManyAtOnce } from "./mcp-errors.ts";
-import { arrivalOf, foreignOrigin } from "./mcp-http.ts";
+import { foreignOrigin } from "./mcp-http.ts";
 import { MCP_LIMITS } from "./mcp-limits.ts";
 import { idIn, type McpMessage, messageOf } from "./mcp-message.ts";
 import type { McpSurface } from "./mcp-surface.ts";
@@ -52,7 +53,7 @@ export class McpSockets implements Pick<SocketEndpoint, "open"> {
 
 	async open(call: MountedCall): Promise<SocketOpening> {
 		if (call.hasForeignOrigin) throw foreignOrigin();
-		const admission = await this.#parts.pipeline.admit(arrivalOf(call), "connection");
+		const admission = await this.#parts.pipeline.admit(arrivalOver("mcp", call.arrival), "connection");
 		if (!admission.ok) throw admission.error;
 		const { visit } = admission;
 		const release = this.#connections.take(visit.caller.tenant.id);
